@@ -7,21 +7,38 @@ that started it.
 import importlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 
+_WRONG_CALL = 2
 _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later."""
-    with ctrl_c_ends():
-        # By its name: seen as an import, it would be one of the command line by the wing that starts processes, and a cycle.
-        cli = importlib.import_module("nncomplexity.cli")
+    """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later.
+
+    A needed package that is missing gives one line too.
+    """
+    try:
+        with ctrl_c_ends():
+            # By its name: seen as an import, it would be one of the command line by the wing that starts processes, and a cycle.
+            cli = importlib.import_module("nncomplexity.cli")
+    except ModuleNotFoundError as error:
+        print(f"nncomplexity: {missing(error)}", file=sys.stderr)
+        return _WRONG_CALL
     return int(cli.main())
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """A sentence on a package that could not be imported. An import error of this package's own modules is raised again."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "nncomplexity"):
+        raise error
+    return f"the package {package!r} is missing, which nncomplexity needs; install it with pip, and see nncomplexity doctor"
 
 
 @contextmanager

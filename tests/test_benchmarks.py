@@ -16,7 +16,7 @@ from benchmarks.cases import trained
 from benchmarks.cases.folding_networks import RECIPES, Adapter, multiplied_out, separable
 from benchmarks.cases.networks import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.cases.record import Record, machine
-from benchmarks.measuring import convergence, curve, families, foldings, scale, settings, tight_vs_peers
+from benchmarks.measuring import convergence, curve, families, foldings, scale, settings, step_cost, tight_vs_peers
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
@@ -317,6 +317,15 @@ def test_a_network_of_the_settings_benchmark_is_within_the_bound() -> None:
     row = settings.measured(0, Tight(budget=40), 0)
     assert row["bits"] > 0
     assert row["evaluations"] <= 40
+
+
+def test_the_parts_of_a_step_take_less_than_the_step() -> None:
+    (case,) = find_cases(SHIPPED, ["digits/convnet"])
+    row = step_cost.measured(case, 0, steps=4)
+    assert row["loss"] > 0
+    assert 0 < row["gradient"] <= row["step"]  # each step contains its gradient
+    assert step_cost.share({"gradient": 2.0, "step": 3.0}) == 0.5
+    assert step_cost.summary([{"case": "a/b", "form": "dense", **row}]).count("\n") == 2
 
 
 @pytest.mark.parametrize("network", foldings.SUBJECTS)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -34,8 +35,10 @@ def test_a_trace_has_every_step_and_is_drawn(trace: ModuleType, tmp_path: Path) 
     found = trace.trace_of(w, loss, 0.05, Tight(first=8, most=64))
     assert found.starts[0] == 0
     assert found.cycles == sorted(found.cycles)
-    assert found.cycles[-1] == len(found.bits) == len(found.distortions) >= 64
+    assert found.cycles[-1] == found.steps >= 64
+    assert [step for step, _ in found.bits] == [step for step, _ in found.distortions] == list(range(8, found.steps + 1, 8))
+    assert all(bits > 0 for _, bits in found.bits)
     assert [bits for _, bits in found.best] == sorted((bits for _, bits in found.best), reverse=True)
     assert any(distortion <= 1 for _, distortion in found.candidates)
-    trace.draw(found.thinned(), "measured by a test", tmp_path / "trace.svg")
+    trace.draw(asdict(found), "measured by a test", tmp_path / "trace.svg")
     assert "measured by a test" in (tmp_path / "trace.svg").read_text(encoding="utf-8")

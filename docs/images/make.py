@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def main() -> None:
     if "search" in chosen:
         if not arguments.draw:
             weights = load_file(ROOT / "examples" / "digits" / "checkpoints" / "mlp.safetensors")
-            _write(SEARCH, {"settings": settings(network="mlp", seed=0), **trace_of(weights, task.loss, 0.1).thinned()})
+            _write(SEARCH, {"settings": settings(network="mlp", seed=0), **asdict(trace_of(weights, task.loss, 0.1))})
         about = f"measured by {made('docs/images/search.json').as_text()}"
         draw(json.loads(SEARCH.read_text(encoding="utf-8")), about, SEARCH.with_suffix(".svg"))
 

@@ -1,5 +1,6 @@
 """The course of one search, for the picture of docs/search.md: what each step and each candidate of its cycles came to."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,10 @@ from nncomplexity.network import LossFn, ModuleOrTensors
 from nncomplexity.search import Tight, tight
 from nncomplexity.search.blocks import Block
 from nncomplexity.search.descent import Cycle, Ended
+from nncomplexity.search.latent import candidate_of
 
-_POINTS = 600
-"""About the number of steps that the record keeps."""
+_EVERY = 8
+"""Steps between two that the trace keeps."""
 _LINE, _CANDIDATE, _MUTED = "#0072B2", "#D55E00", "#555555"
 
 
@@ -26,8 +28,9 @@ class Trace:
 
     Attributes:
         eps: ε.
-        bits: the estimated bits of the latents after each step.
-        distortions: the distortion on the last batches after each step, in ε.
+        steps: the number of steps so far.
+        bits: a step, and the bits of a file of the latents after it, counted by the coder.
+        distortions: a step, and the distortion on the last batches after it, in ε.
         candidates: the step after which each was measured, and its distortion on all examples, in ε.
         best: the step after which each measurement was made, and the bits of the best file then.
         cycles: the step at which each cycle ended.
@@ -35,26 +38,13 @@ class Trace:
     """
 
     eps: float
-    bits: list[float] = field(default_factory=list)
-    distortions: list[float] = field(default_factory=list)
+    steps: int = 0
+    bits: list[tuple[int, float]] = field(default_factory=list)
+    distortions: list[tuple[int, float]] = field(default_factory=list)
     candidates: list[tuple[int, float]] = field(default_factory=list)
     best: list[tuple[int, float]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-
-    def thinned(self) -> dict[str, Any]:
-        """The trace with fewer steps, rounded, for a file."""
-        every = max(1, len(self.bits) // _POINTS)
-        return {
-            "eps": self.eps,
-            "steps": list(range(0, len(self.bits), every)),
-            "bits": [round(one) for one in self.bits[::every]],
-            "distortions": [round(one, 4) for one in self.distortions[::every]],
-            "candidates": [(step, round(one, 4)) for step, one in self.candidates],
-            "best": self.best,
-            "cycles": self.cycles,
-            "starts": self.starts,
-        }
 
 
 def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight | None = None) -> Trace:
@@ -67,20 +57,24 @@ def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight |
             # A start keeps one list of latents, unless it begins anew.
             if not any(latents is self._latents for latents in begun):
                 begun.append(self._latents)
-                trace.starts.append(len(trace.bits))
+                trace.starts.append(trace.steps)
             ended = super().run(integral)
-            trace.cycles.append(len(trace.bits))
+            trace.cycles.append(trace.steps)
             return ended
 
         def _step(self, blocks: Sequence[Block], step: int) -> None:
             super()._step(blocks, step)
-            trace.bits.append(sum(block.bits for block in blocks))
-            trace.distortions.append((self._mean or 0.0) / eps)
+            trace.steps += 1
+            if trace.steps % _EVERY == 0:
+                whole = self._trials.whole(self._fixed | candidate_of(self._latents))
+                trace.bits.append((trace.steps, round(self._trials.bits(whole))))
+                trace.distortions.append((trace.steps, round((self._mean or 0.0) / eps, 4)))
 
         def _measure(self, bias: float = 0.0) -> float:
             distortion = super()._measure(bias)
-            trace.candidates.append((len(trace.bits), distortion / eps))
-            trace.best.append((len(trace.bits), self._trials.best(eps)))
+            trace.candidates.append((trace.steps, round(distortion / eps, 4)))
+            if math.isfinite(best := self._trials.best(eps)):
+                trace.best.append((trace.steps, round(best)))
             return distortion
 
     with patch.object(tight, "Cycle", Traced):
@@ -93,9 +87,9 @@ def draw(trace: Mapping[str, Any], about: str, path: Path) -> None:
     with rc_context({"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(8, 4.4), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
-        above.plot(trace["steps"], trace["bits"], color=_LINE, linewidth=0.9, label="bits of the latents, by the rate")
+        above.plot(*zip(*trace["bits"], strict=True), color=_LINE, linewidth=0.9, label="bits of the latents as a file")
         above.step(*zip(*trace["best"], strict=True), where="post", color=_CANDIDATE, label="bits of the best file")
-        below.plot(trace["steps"], trace["distortions"], color=_LINE, linewidth=0.9, label="distortion of batches")
+        below.plot(*zip(*trace["distortions"], strict=True), color=_LINE, linewidth=0.9, label="distortion of batches")
         within = [one for one in trace["candidates"] if one[1] <= 1]
         beyond = [one for one in trace["candidates"] if one[1] > 1]
         for some, face, label in ((within, _CANDIDATE, "candidate within ε"), (beyond, "none", "candidate beyond ε")):

@@ -39,7 +39,7 @@ def _choice(names: Sequence[str], text: str) -> str:
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run goes; a run that is there is gone on with.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run goes; a run that is there is continued.")],
     preset_name: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="quick: minutes. paper: the paper's Table 1.")
     ] = "quick",

@@ -1,6 +1,7 @@
 """All commands of the command line, and what happens at an error. docs/cli.md is the reference."""
 
 import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave.exit_code
     except _UsageError as error:
         where = error.ctx.command_path if error.ctx else "nncomplexity"
-        return _fail(f"{error.format_message().rstrip('.')}; see {where} --help", WRONG_CALL)
+        return _fail(f"{_with_value(error, arguments)}; see {where} --help", WRONG_CALL)
     except InputError as error:
         return _fail(_with_option(str(error), arguments), WRONG_CALL)
     except KeyboardInterrupt:
@@ -92,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _discard_output()
         return _fail(f"standard output: cannot write there ({error.strerror})", WRONG_CALL)
+
+
+def _with_value(error: typer.BadParameter, arguments: Sequence[str]) -> str:
+    """The message of a wrong call, with the value that was typed. Some versions of typer leave it out."""
+    message = error.format_message().rstrip(".")
+    options = getattr(getattr(error, "param", None), "opts", ())
+    typed = [value for option, value in itertools.pairwise(arguments) if option in options]
+    typed += [value for option, equals, value in (one.partition("=") for one in arguments) if equals and option in options]
+    return message if not typed or repr(typed[-1]) in message else f"{message}, got {typed[-1]!r}"
 
 
 def _with_option(message: str, arguments: Sequence[str]) -> str:
@@ -129,6 +139,9 @@ def _root(
     \b
     An example. mytask.py has loss(weights), which returns the training loss:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.01
+    \b
+    A first mytask.py, with comments that say what to change:
+      nncomplexity init mytask.py
     """
 
 

@@ -16,7 +16,7 @@ from nncomplexity.words import eps_named, of_results, printable
 
 def compare(
     results: Annotated[
-        list[str], typer.Argument(metavar="RESULTS...", help="The results.jsonl, report.json or curve.json of each run.")
+        list[str], typer.Argument(metavar="RESULTS", help="The results.jsonl, report.json or curve.json of each run.")
     ],
     eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="The ε to show. Can be repeated. Default: all.")] = None,
     step: Annotated[

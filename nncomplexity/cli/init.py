@@ -18,7 +18,7 @@ from nncomplexity.cli.options import offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.cli.task_text import KINDS, WHAT, Arrays, Linear, TaskPlan, command_of, task_text
 from nncomplexity.errors import InputError
-from nncomplexity.words import printable, shape_in_words
+from nncomplexity.words import is_file, printable, shape_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,13 @@ def init(
     print(printable(f"wrote {file}: {WHAT[plan.kind]}."))
     for note in _notes(plan):
         print(note)
-    print(f"Then:\n  {printable(command_of(plan, path.stem, checkpoint))}", flush=True)
+    command = command_of(plan, path.stem, checkpoint)
+    unknown = " and ".join(words for name, words in _UNKNOWN.items() if name in command.split())
+    print(f"Then{unknown and f', where {unknown}'}:\n  {printable(command)}", flush=True)
+
+
+_UNKNOWN = {"CHECKPOINT": "CHECKPOINT is the file of your network", "N": "N is the number of your training examples"}
+"""Words in the command that the user must replace."""
 
 
 def _plan(
@@ -167,6 +173,8 @@ def chain_of(tensors: Mapping[str, Tensor]) -> tuple[Linear, ...]:
 
 def _arrays(data: str, kind: str) -> Arrays:
     """The arrays of an .npz file for a task of this kind. Raises InputError if they are missing."""
+    if not is_file(Path(data)):
+        raise InputError(f"--data: expected an .npz file, got {data!r}, which is no file; make one with numpy.savez")
     tensors = nncomplexity.checkpoint.load_checkpoint(data).tensors
     inputs = next((name for name in _INPUTS if name in tensors), None)
     labels = next((name for name in _LABELS if name in tensors), None)
@@ -183,7 +191,7 @@ def _arrays(data: str, kind: str) -> Arrays:
     elif labels is not None and labelled:
         values = tensors[labels]
         outputs = int(values.max()) + 1 if kind == "classifier" else values[0].numel()
-    return Arrays(data, inputs, labels or "", shape, outputs)
+    return Arrays(data, inputs, labels or "", shape, outputs, len(tensors[inputs]))
 
 
 def _notes(plan: TaskPlan) -> list[str]:

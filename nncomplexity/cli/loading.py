@@ -5,7 +5,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from nncomplexity_launch import ctrl_c_ends
+from nncomplexity.errors import InputError
+from nncomplexity_launch import ctrl_c_ends, missing
 
 
 def needing(module: str, command: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,13 +20,16 @@ def needing(module: str, command: Callable[..., Any]) -> Callable[..., Any]:
         command: a function with the options of the command line as parameters.
 
     Returns:
-        A function with the same parameters.
+        A function with the same parameters. It raises InputError if a package is missing that the module needs.
     """
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:
-        with ctrl_c_ends():
-            importlib.import_module(f"nncomplexity.{module}")
+        try:
+            with ctrl_c_ends():
+                importlib.import_module(f"nncomplexity.{module}")
+        except ModuleNotFoundError as error:
+            raise InputError(missing(error)) from error
         return command(**given)
 
     return run

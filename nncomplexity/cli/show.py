@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nncomplexity.show import Results
 
 CHART_KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")
-ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
+ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS", help="results.jsonl, report.json, curve.json.")]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, instead of the default one.")]
 StepName = Annotated[
     str | None,

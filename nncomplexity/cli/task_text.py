@@ -25,13 +25,14 @@ class Linear:
 
 @dataclass(frozen=True)
 class Arrays:
-    """The training data: an .npz file, the names of its arrays, the shape of one input, and the number of outputs, if they show it."""
+    """The training data: an .npz file, the names of its arrays, the shape of one input, the outputs if they show them, and n examples."""
 
     file: str
     inputs: str
     labels: str
     shape: tuple[int, ...]
     outputs: int | None
+    n: int
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,8 @@ def command_of(plan: TaskPlan, module: str, checkpoint: str | None) -> str:
     """The call that measures a checkpoint with the module, for a shell."""
     what = f"--outputs {module}:outputs --inputs {module}:inputs" if plan.kind == "function" else f"--loss-fn {module}:loss"
     eps = "1%" if plan.kind == "regression" else "0.1"
-    bound = f" --risk-fn {module}:error --n N --classes {plan.outputs}" if plan.kind == "classifier" else ""
+    n = plan.data.n if plan.data else "N"
+    bound = f" --risk-fn {module}:error --n {n} --classes {plan.outputs}" if plan.kind == "classifier" else ""
     return f"nncomplexity measure {checkpoint or 'CHECKPOINT'} --model {module}:build {what} --eps {eps}{bound}"
 
 

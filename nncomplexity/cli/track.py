@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import nncomplexity
-from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup, check_workers, workers_named
-from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Jobs, Scheduler, Seed, number_value
+from nncomplexity.cli.groups import DistortionGroup, MethodGroup, NetworkGroup, RiskGroup, check_workers, workers_named
+from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Jobs, Scheduler, Seed, TimeLimit, number_value, time_value
 from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results
+from nncomplexity.cli.subject import task_of
 from nncomplexity.cli.track_table import row_in_words, tracked
 from nncomplexity.errors import InputError
 from nncomplexity.words import eps_named, names_in, printable
@@ -23,7 +24,7 @@ from nncomplexity.words import eps_named, names_in, printable
 if TYPE_CHECKING:
     from nncomplexity.dynamics import Follow, Row, RowProgress, UserFunction
     from nncomplexity.measure import Langevin
-    from nncomplexity.network import NamedDivergence
+    from nncomplexity.network import Base, NamedDivergence
 
 _FUNCTION = "MODULE:FUNCTION"
 
@@ -38,6 +39,7 @@ class RowsGroup:
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl. Rows that are already in it are kept.")]
     seed: Seed = 0
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Number of seeds, with a row for each.")] = 1
+    time_limit: TimeLimit = None
     jobs: Jobs = 1
     scheduler: Scheduler = None
 
@@ -96,11 +98,11 @@ class FollowGroup:
 
 def track(
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
+        list[str], typer.Argument(metavar="CHECKPOINT", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
     rows: RowsGroup,
     distortion: DistortionGroup,
-    checkpoint: CheckpointGroup,
+    checkpoint: NetworkGroup,
     method: MethodGroup,
     risk: RiskGroup,
     numbers: NumbersGroup,
@@ -125,6 +127,10 @@ def track(
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     \b
+    What training added to its first checkpoint:
+      nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
+          --relative-to run/step_0.pt --out added.jsonl
+    \b
     On a Dask cluster, which sees the same folder:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --scheduler tcp://10.0.0.1:8786 --out results.jsonl
@@ -132,7 +138,8 @@ def track(
     values, named, unit = [eps_named(text, "--eps") for text in rows.eps], distortion.named(), risk.unit()
     guess, follow = nncomplexity.bounds.chance_from(risk.chance, risk.classes, ("--chance", "--classes")), waiting.checked()
     check_workers(rows.jobs, rows.scheduler)
-    check_writable([rows.out], inputs=checkpoints)
+    check_writable([rows.out], inputs=[*checkpoints, checkpoint.relative_to])
+    seconds = time_value(rows.time_limit)
     sampler, heard = _sampler(numbers.llc), _Heard(checkpoints, follow is not None)
     try:
         with stdout_for_results():
@@ -140,6 +147,7 @@ def track(
             functions = {"--model": checkpoint.model, "--risk-fn": risk.risk_fn, "--shuffled": numbers.shuffled}
             model, error, trainer = (_found(option, name) for option, name in functions.items())
             metrics = _metrics(numbers.metric or [])
+            base = _base(checkpoints, checkpoint, distortion.loss_fn, named, rows.out)
             with (
                 # 1, because `track` starts the processes of --jobs itself.
                 workers_named(1, rows.scheduler) as executor,
@@ -179,6 +187,8 @@ def track(
                     metrics=metrics,
                     llc=sampler,
                     critical_bits=numbers.critical_bits,
+                    relative_to=base,
+                    time_limit=seconds,
                     # Without a loss, the divergence is the distortion of the search.
                     faithfulness=None if distortion.loss_fn is None else named,
                 )
@@ -234,6 +244,22 @@ def _loss(loss_fn: str | None, named: NamedDivergence | None) -> UserFunction:
         if loss_fn is None and named
         else nncomplexity.dynamics.user_function("--loss-fn", loss_fn or "")
     )
+
+
+def _base(
+    checkpoints: list[str], network: NetworkGroup, loss_fn: str | None, named: NamedDivergence | None, out: str
+) -> Base | None:
+    """The base, with the names of the network in the first checkpoint that can be read."""
+    file = network.base()
+    if file is None:
+        return None
+    sources = nncomplexity.dynamics.find_sources(checkpoints, least=0, steps=network.steps())
+    first = nncomplexity.dynamics.first_usable([source.path for source in sources], network.key)
+    if first is None:  # a training that is followed may not have written its first checkpoint yet
+        return file.load((), [out])
+    task = task_of(loss_fn, network.model, None, network.device, [out], named)
+    original = task.network(nncomplexity.checkpoint.load_checkpoint(first, network.key).tensors)
+    return file.load((name for spec in nncomplexity.network.architecture_of(original).tensors for name in spec.names), [out])
 
 
 def _found(option: str, name: str | None) -> UserFunction | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 import nncomplexity
-from nncomplexity.cli.table import WIDTH, page_of, text_table, warned
+from nncomplexity.cli.table import BOUND_ON_BASE, WIDTH, page_of, text_table, warned
 from nncomplexity.words import counted, listed, names_in, printable
 
 if TYPE_CHECKING:
@@ -60,14 +60,15 @@ def _warnings(measured: Sequence[Row]) -> list[str]:
 
 
 def _constant(measured: Sequence[Row]) -> list[str]:
-    """The risk of a constant answer, and the bound on it."""
+    """The risk of a constant answer, the bound on it, and the condition on a base."""
     constants = [row for row in measured if row.get("constant_bound") is not None]
     if not constants:
         return []
     risks = [row["constant_risk"] for row in constants if row.get("constant_risk") is not None]
     known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
     value = nncomplexity.bounds.rounded_up(fmean(row["constant_bound"] for row in constants), 4)
-    return [f"A constant answer takes 0 bits{known} a bound of {value}."]
+    on_base = [BOUND_ON_BASE] if constants[0]["settings"].get("relative_to") else []
+    return [f"A constant answer takes 0 bits{known} a bound of {value}.", *on_base]
 
 
 def row_in_words(row: Row) -> str:

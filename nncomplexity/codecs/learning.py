@@ -5,8 +5,6 @@ know how often each symbol occurred in earlier blocks under its context, and one
 matrices thousands of times, and coding them block by block would take nearly all of its time.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,14 +34,22 @@ def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencie
     >>> weigh_table(np.array([0, 1]), [0, 1, 2], np.ones(2), 2)
     3.0
     """
-    bits, total = 0.0, float(frequencies.sum())
-    for start, stop in itertools.pairwise(edges):
-        counts = np.bincount(symbols[start:stop], minlength=frequencies.size)
-        used = np.flatnonzero(counts)
-        bits += (stop - start) * math.log2(total) - float((counts[used] * np.log2(frequencies[used])).sum())
-        frequencies += gain * counts
-        total += gain * (stop - start)
-    return bits
+    if not symbols.size:
+        return 0.0
+    lengths = np.diff(edges)
+    blocks = np.repeat(np.arange(lengths.size), lengths)
+    totals = frequencies.sum() + gain * np.asarray(edges[:-1])
+    if lengths.size * frequencies.size <= symbols.size:
+        # So few pairs of a block and a symbol are counted in less time than a sort takes.
+        pairs = lengths.size * frequencies.size
+        counts = np.bincount(blocks * frequencies.size + symbols, minlength=pairs).reshape(lengths.size, -1)
+        later = np.cumsum(counts, axis=0)
+        logs = float((counts * np.log2(frequencies + gain * (later - counts))).sum())
+        frequencies += gain * later[-1]
+    else:
+        logs = _log_frequencies(symbols, blocks, frequencies, gain)
+        frequencies += gain * np.bincount(symbols, minlength=frequencies.size)
+    return float((lengths * np.log2(totals)).sum()) - logs
 
 
 def weigh_contexts(symbols: Integers, contexts: Integers, blocks: Integers, tables: Frequencies, gain: int) -> float:

@@ -215,7 +215,7 @@ class Matrix:
     def by_list(self, coder: Coder, symbols: Integers | None) -> Integers:
         """Code the symbols under a table of those that occur."""
         # The values are ascending, so their differences are positive and small, and take fewer bits than the values.
-        values, places = (None, None) if symbols is None else np.unique(symbols, return_inverse=True)
+        values, places = (None, None) if symbols is None else _distinct(symbols)
         low = Signed(length_tally()).one(coder, None if values is None else int(values[0]))
         more = Natural(length_tally()).one(coder, None if values is None else values.size - 1)
         within(more, 0, min(self.count, _LIST_LIMITS[self.state.version]) - 1, "the length of a list of symbols")
@@ -252,6 +252,17 @@ class Matrix:
             return symbols
         signed[signed] = signs == 1
         return np.negative(magnitudes, where=signed, out=magnitudes)
+
+
+def _distinct(symbols: Integers) -> tuple[Integers, Integers]:
+    """The distinct symbols in ascending order, and the place of each symbol among them."""
+    low, high = int(symbols.min()), int(symbols.max())
+    if high - low >= span_limit(symbols.size):
+        return np.unique(symbols, return_inverse=True)
+    # Close together, they are counted in a fraction of the time of a sort.
+    offsets = symbols.astype(np.int64) - low
+    occurs = np.bincount(offsets) > 0
+    return np.flatnonzero(occurs) + low, (np.cumsum(occurs) - 1)[offsets]
 
 
 def span_limit(count: Any) -> Any:

@@ -21,11 +21,13 @@
 """
 
 from nncomplexity.dynamics.arrivals import Follow
+from nncomplexity.dynamics.calibration import first_usable
 from nncomplexity.dynamics.delivery import warn
 from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
 from nncomplexity.dynamics.metric_names import numbers
 from nncomplexity.dynamics.schedule import Every, LogSchedule
 from nncomplexity.dynamics.settings import Given, Row, RowOptions
+from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.dynamics.tracker import Tracker, TrackerOptions
 from nncomplexity.dynamics.tracking import WAITING, RowProgress, track
 
@@ -41,6 +43,8 @@ __all__ = [
     "Tracker",
     "TrackerOptions",
     "UserFunction",
+    "find_sources",
+    "first_usable",
     "numbers",
     "track",
     "user_divergence",

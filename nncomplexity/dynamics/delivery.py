@@ -23,6 +23,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePath
+from types import FrameType
 
 from nncomplexity.dynamics.results_file import ResultsFile, check_settings, rows_of
 from nncomplexity.dynamics.settings import Row, TrackSettings
@@ -31,6 +32,9 @@ from nncomplexity.words import path_of
 
 PATIENCE = 10.0
 """The seconds that a training waits for the file. While the file can't be written, later rows don't wait."""
+
+_NOT_OF_USERS = ("nncomplexity.", "concurrent.", "threading")
+"""The beginnings of the names of modules that call each other to take a row."""
 
 
 class Delivery:
@@ -136,10 +140,16 @@ class Delivery:
 
 
 def warn(text: str) -> None:
-    """Warn at the line of the user's program. This never ends the training, even if the program turns warnings into errors."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("nncomplexity."):
+    """Warn at the line of the user's program. This never ends the training, even if the program turns warnings into errors.
+
+    A thread that takes rows from another process has no such line. The warning is then at a line of this package, not of Python's own modules.
+    """
+    frame: FrameType | None = sys._getframe()
+    level = ours = 1
+    while frame is not None and (name := frame.f_globals.get("__name__", "")).startswith(_NOT_OF_USERS):
+        ours = level if name.startswith("nncomplexity.") else ours
         frame, level = frame.f_back, level + 1
+    level = ours if frame is None else level
     try:
         warnings.warn(text, stacklevel=level)
     except UserWarning:

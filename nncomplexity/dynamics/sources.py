@@ -79,6 +79,9 @@ def find_sources(
         steps: the rule for steps, which also separates runs.
         on_note: called with a sentence on the files that were left out.
 
+    Returns:
+        The checkpoints, each with its run.
+
     Raises:
         InputError: a pattern matches nothing.
 

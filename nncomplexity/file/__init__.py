@@ -1,6 +1,6 @@
 """What is in a `.coarse` file. docs/format.md is the specification.
 
-- `coarse`: the forms of a tensor (zero, dense, low rank, exact), and the exact arithmetic that decodes them
+- `coarse`: the forms of a tensor (zero, constant, dense, low rank, blocks, lossless), and the exact arithmetic that decodes them
 - `payload`: encodes and decodes all tensors, and counts the bits of each tensor (`weigh`)
 - `bitstream`: the file: skeleton, payload, checksum
 - `paper_bytes`: the size of the same tensors by the recipe of the paper's authors

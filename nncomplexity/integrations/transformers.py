@@ -40,7 +40,9 @@ class TransformersCallback(TrainerCallback):
         """Add this callback to the trainer. After `Trainer(callbacks=[...])` alone, it couldn't log, because it wouldn't know the trainer."""
         self._trainer = trainer
         # Before the callbacks of trackers, because these end their runs at the end of training, and the last numbers are logged after that.
-        trainer.callback_handler.callbacks.insert(0, self)
+        # And only once, even if it was in `callbacks=` too: otherwise each step would be measured twice.
+        callbacks = trainer.callback_handler.callbacks
+        callbacks[:] = [self, *(one for one in callbacks if one is not self)]
         return self
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002

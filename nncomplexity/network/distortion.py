@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import SMALL, no_anomaly_detection, users_switches, usual_switches
-from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
+from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same, numpy_state
 from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.garbage import collected_each_few_evaluations
@@ -302,7 +302,8 @@ class Distortion:
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε.
 
-        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss.
+        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss. `Problem.feasible` in `search/contract`
+        compares it with the distortion of a candidate.
         """
         return self.sound.tolerance(eps)
 
@@ -384,7 +385,7 @@ def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
     finite = {
         place
         for places in together.values()
-        if len(places) > 1 and math.isfinite(float(torch.cat([wide[place].reshape(-1) for place in places]).abs().sum()))
+        if len(places) > 1 and math.isfinite(float(torch.cat([wide[place].reshape(-1) for place in places]).sum()))
         for place in places
     }
     return [
@@ -429,7 +430,7 @@ def random_state() -> RandomState:
     """The states of all generators that a loss may use: torch, CUDA if it is in use, NumPy and Python."""
     with _ONE_AT_A_TIME:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
+        return torch.get_rng_state(), cuda, numpy_state(np.random), random.getstate()
 
 
 def set_random_state(state: RandomState) -> None:

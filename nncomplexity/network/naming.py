@@ -153,9 +153,9 @@ def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
     count = f"{len(_known(tensors).intersection(naming.names.values()))} of its {len(given)} names fit"
     parts = [f"with {naming.added!r} before them {count}"] if naming.added else []
     parts += [f"without {naming.taken} {count}"] if naming.taken else []
-    parts += unfit(naming, tensors)
-    if naming.added and not unfit(naming, tensors):
-        parts.append(f"return its part {naming.added.rstrip('.')!r} alone, which these names are of")
+    parts += (unfits := unfit(naming, tensors))
+    if naming.added and not unfits:
+        parts.append(f"let the function return only the part {naming.added.removesuffix('.')!r} of its module")
     elif not any(part.startswith("missing") for part in parts):
         parts.append("register them as buffers of the module, or save a checkpoint without them")
     return "; ".join(parts)

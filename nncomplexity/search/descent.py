@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.linalg import vector_norm
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.average import Average
 from nncomplexity.search.batches import Batches, Minibatch
-from nncomplexity.search.blocks import Block, blocks_of, norm
+from nncomplexity.search.blocks import Block, blocks_of
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.latent import Latent, candidate_of
@@ -83,6 +84,7 @@ class Cycle:
         self._dual = Dual(settings, eps, steps)
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
+        # Decoded once, because no step changes them.
         self._held = {
             spec.name: piece.decode(spec, trials.distortion.device)
             for spec in specs
@@ -132,9 +134,10 @@ class Cycle:
     def _step(self, blocks: Sequence[Block], step: int) -> None:
         settings, share = self._settings, min(1.0, step / self._steps)
         for block in blocks:
+            # From none to all: rounded at once, most weights would be zero before the others could make up for them.
             block.firmness = min(1.0, share / settings.soft) if settings.soft else 1.0
             block.forget()
-            if step % _REWEIGH == 0:
+            if step % _REWEIGH == 0:  # slopes are means over rows and columns, which change slowly
                 block.weigh()
         batch = self._batches.next()
         distortion, gradients = self._gradient(blocks, batch)
@@ -145,10 +148,10 @@ class Cycle:
         for block in blocks:
             pull, along = block.pulls(gradients)
             pressure = block.pressure()
-            norms.append((norm(pull), norm(pressure)))
+            norms.append((float(vector_norm(pull)), float(vector_norm(pressure))))
             if step:  # the first step tells the norms, and moves nothing
-                block.move(pull.mul_(outside), pressure.mul_(value), rate)
-                block.scale(along.mul_(outside), rate * settings.scale_rate / settings.learning_rate)
+                block.move([(pull, outside), (pressure, value)], rate)
+                block.scale([(along, outside)], rate * settings.scale_rate / settings.learning_rate)
         self._dual.observe(*(math.hypot(*(pair[side] for pair in norms)) for side in (0, 1)))
 
     def _gradient(self, blocks: Sequence[Block], batch: Minibatch) -> tuple[float, dict[str, torch.Tensor]]:
@@ -163,6 +166,7 @@ class Cycle:
     def _averaged(self, distortion: float) -> float:
         """The running mean over a few batches."""
         window = 1.0 if self._batches.share == 1 else _WINDOW
+        # One batch far beyond ε would otherwise rule the mean for many steps.
         distortion = min(distortion, _FAR * self._eps)
         self._mean = distortion if self._mean is None else self._mean + (distortion - self._mean) / window
         return self._mean
@@ -186,7 +190,7 @@ class Cycle:
         latents = self._latents if self._average is None else self._average.latents
         try:
             distortion = self._trials.measure(self._fixed | candidate_of(latents, bias), DESCENT)
-        except FormatError:
+        except FormatError:  # a candidate that no file can hold; later ones may be fine
             distortion = math.inf
         self._within |= self._is_within(distortion)
         return distortion

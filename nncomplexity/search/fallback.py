@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
 from nncomplexity.search.contract import MOVES, UNIFORM
-from nncomplexity.search.latent import PRECISION, candidate_of
+from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import COARSENESS, Shape, first_that, latents_at
+from nncomplexity.search.start import COARSENESS, Shape, first_that
 from nncomplexity.search.trials import Trials
 
 _SILENT = 0.25
@@ -36,25 +36,23 @@ class Fallback:
         """A first answer if the time is limited: every tensor dense, with ever finer step sizes until it is within ε."""
         if self.trials.problem.deadline is None:
             return
-        weights, factors = self.tensors.weights, self.tensors.factors
         for coarseness in _EARLY:
-            latents = latents_at(Shape(0, coarseness), self.tensors.moving, weights, factors)
-            if self.trials.measure(candidate_of(latents)) <= self.trials.limit(eps):
+            if self.trials.measure(candidate_of(self.tensors.latents(self.tensors.moving, coarseness))) <= self.trials.limit(eps):
                 return
 
     def without_gradient(self, limit: float) -> dict[str, Piece]:
         """Tensors without a gradient: zero if the loss doesn't need them, otherwise quantized so that they take a share of `limit` at most."""
-        weights, factors = self.tensors.weights, self.tensors.factors
         silent = self.tensors.without_gradient()
 
         def quantized(index: int) -> dict[str, Piece]:
-            return candidate_of(latents_at(Shape(0, COARSENESS[index]), silent, weights, factors))
+            return candidate_of(self.tensors.latents(silent, COARSENESS[index]))
 
         def holds(coarse: dict[str, Piece], share: float) -> bool:
             distortion = self.trials.distortion
             decoded = distortion.weights | decoded_together(silent, [coarse[spec.name] for spec in silent], distortion.device)
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit
 
+        # Most of them, such as counters and unused buffers, don't change the loss at all.
         gone: dict[str, Piece] = {spec.name: Constant(0) for spec in silent}
         if not silent or holds(gone, _FREE):
             return gone
@@ -105,6 +103,7 @@ class Fallback:
             return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]
 
         def holds(index: int) -> bool:
+            # A quarter of ε, so that moves have the rest to spend.
             return measured({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
 
         def measured(coarse: dict[str, Piece]) -> float:
@@ -117,4 +116,4 @@ class Fallback:
 
     def coarsen(self, plan: Plan) -> Piece:
         """The coarse tensor of the form that a move gives to a tensor."""
-        return plan.coarse(self.tensors.weights, self.tensors.factors, PRECISION)
+        return plan.coarse(self.tensors.weights, self.tensors.factors)

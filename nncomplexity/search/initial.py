@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
-from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
+from nncomplexity.search.sensitivity import groups_of
+from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
 _TYPICAL = 1.5
@@ -21,11 +23,17 @@ FARTHEST_CHOICE = 2.0
 """The largest distortion, in ε, of a start at bit allocation's choice. Its factors are so coarse that cycles from farther end beyond ε."""
 _FARTHEST = 4.0
 """The largest distortion, in ε, of a start in step sizes or factors of the weights themselves."""
+_ROLES = 8
+"""The most groups of matrices with a rank of their own. To find one takes about four evaluations."""
+
+Ranks = Mapping[str, int]
+"""The ranks of matrices by first name. All other tensors are dense."""
+DENSE: Ranks = {}
 
 
 def jittered(latents: list[Latent], seed: int) -> list[Latent]:
     """The latents a hundredth of a step away for every seed but 0."""
-    if seed:
+    if seed:  # seed 0 begins at the weights themselves, so that the usual answer is that of the undisturbed start
         generator = torch.Generator().manual_seed(seed)
         for part in (part for latent in latents for part in latent.parts):
             noise = torch.randn(part.shape, generator=generator, dtype=torch.float32, device="cpu")
@@ -33,27 +41,39 @@ def jittered(latents: list[Latent], seed: int) -> list[Latent]:
     return latents
 
 
-def at_the_weights(trials: Trials, coarseness: float, rank: int = 0) -> list[Latent]:
-    """Latents of all tensors with a gradient, in step sizes of `coarseness` typical weights; matrices in factors of a rank where that pays."""
-    tensors = trials.tensors
-    return latents_at(Shape(rank, coarseness), tensors.with_gradient(), tensors.weights, tensors.factors)
+def at_the_weights(trials: Trials, coarseness: float, ranks: Ranks = DENSE) -> list[Latent]:
+    """Latents of all tensors with a gradient in step sizes of `coarseness` typical weights, some of them in factors of these ranks."""
+    specs, of_rank = trials.tensors.with_gradient(), dict[int, list[TensorSpec]]()
+    for spec in specs:
+        of_rank.setdefault(ranks.get(spec.name, 0), []).append(spec)
+    found = {one.spec.name: one for rank, some in of_rank.items() for one in trials.tensors.latents(some, coarseness, rank)}
+    return [found[spec.name] for spec in specs]
 
 
-def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
-    """The lowest rank of all matrices whose distortion is within a few ε, by bisection; 0 where there is none that pays."""
-    ranks = ranks_that_pay(trials.tensors.with_gradient())
-    return _first_near(trials, fixed, eps, [(FINEST, rank) for rank in ranks])[1]
+def lowest_ranks(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> dict[str, int]:
+    """The lowest ranks of matrices that cost a few ε together, each by a bisection. A matrix without such a rank that pays is left out.
+
+    Matrices that play one role have one rank, if there are many. In a large network all have one, because its evaluations take long.
+    """
+    specs = [spec for spec in trials.tensors.with_gradient() if len(ranks_that_pay([spec])) > 1]
+    groups = groups_of(specs, 1 if trials.tensors.large else _ROLES) if specs else []
+    found: dict[str, int] = {}
+    for group in ([specs[index] for index in places] for places in groups):
+        shapes = [(FINEST, {spec.name: rank for spec in group if rank}) for rank in ranks_that_pay(group)]
+        # Small distortions of different tensors add up, so each group has an equal share.
+        found |= _first_near(trials, fixed, eps, shapes, _FARTHEST / len(groups))[1]
+    return found
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, rank: int = 0) -> float:
-    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the rank costs."""
-    shapes = [(coarseness, rank) for coarseness in COARSENESS]
-    return _first_near(trials, fixed, eps, shapes, 2 * _FARTHEST if rank else _FARTHEST)[0]
+def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, ranks: Ranks = DENSE) -> float:
+    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the ranks cost."""
+    shapes = [(coarseness, ranks) for coarseness in COARSENESS]
+    return _first_near(trials, fixed, eps, shapes, 2 * _FARTHEST if ranks else _FARTHEST)[0]
 
 
 def _first_near(
-    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = _FARTHEST
-) -> tuple[float, int]:
+    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, Ranks]], cut: float
+) -> tuple[float, Ranks]:
     """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within `cut` ε."""
     limit = cut * trials.limit(eps)
 
@@ -82,12 +102,14 @@ def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float
 def _at(start: Latent, coarse: CoarseTensor, weight: Tensor, finer: float) -> Latent:
     spec = start.spec
     if isinstance(coarse, LowRank) and coarse.step_a > 0 and coarse.step_b > 0:
+        # At the symbols, because the numbers that they were rounded from are not known here.
         parts = [torch.from_numpy(symbols).to(weight.device, torch.float32) for symbols in (coarse.A, coarse.B)]
         scale = math.log(coarse.step_a) + math.log(coarse.step_b)
+        # Half of the finer step in each factor, so that the product stays the same.
         return Latent(spec, [part / math.sqrt(finer) for part in parts], scale + math.log(finer), coarse.periods)
     if isinstance(coarse, Dense) and coarse.step > 0:
         step = finer * coarse.step
-        exact = (weight.double() / step).float()
+        exact = (weight.double() / step).float()  # steps of float64 tensors may be beyond float32
         if finer == 1.0:
             symbols = torch.from_numpy(coarse.symbols).to(weight.device, torch.float32).reshape(weight.shape)
             exact = _rounded_to(symbols, exact)

@@ -10,12 +10,13 @@ with F the basis of a side, scaled to columns of a norm near 1 (`nncomplexity.li
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.file import Constant, Dense, LowRank, Piece, narrow, overflows
@@ -49,6 +50,7 @@ class Latent:
     def step(self) -> float:
         """The step of each part: √s for two factors."""
         low, high = _LOGARITHMS
+        # Both factors have one step. Only the product matters, and a difference between the two would have to be learned, too.
         step = math.exp(min(max(self.log_scale, low), high) / len(self.parts))
         return step if self.precision is None else snapped(step, self.precision)
 
@@ -60,10 +62,6 @@ class Latent:
     def copy(self) -> "Latent":
         """A copy with tensors of its own: a descent that changes one of the two leaves the other as it is."""
         return replace(self, parts=[part.clone() for part in self.parts])
-
-    def coarse(self, bias: float = 0.0) -> Piece:
-        """The tensor as a file would hold it. A component that is all zeros in one factor is left out of both."""
-        return Alike([self]).coarse(bias)[0]
 
     def fitting(self, coarse: Piece) -> Piece:
         """The coarse tensor with a smaller scale if an element is beyond the range of its dtype.
@@ -88,39 +86,8 @@ class Latent:
         return snap if snap <= step else snapped(step * (1 - 2.0**-self.precision), self.precision)
 
 
-class Alike:
-    """Latents of T tensors of one shape and form, stacked, so that one operation serves all of them.
-
-    Attributes:
-        latents: the latents of each tensor.
-        parts: the stacked parts, each (T, ...).
-    """
-
-    def __init__(self, latents: Sequence[Latent]) -> None:
-        self.latents, self._first = latents, latents[0]
-        self.parts = [stacked(parts) for parts in zip(*(latent.parts for latent in latents), strict=True)]
-
-    def coarse(self, bias: float = 0.0) -> list[Piece]:
-        """Each tensor as a file would hold it. A component that is all zeros in one factor is left out of both."""
-        symbols = [_integers(rounded(part, bias)) for part in self.parts]
-        if len(symbols) == 2:
-            return [latent.fitting(_factors(latent, A, B)) for latent, A, B in zip(self.latents, *symbols, strict=True)]
-        flat = symbols[0].reshape(len(self.latents), -1)
-        low, high = (flat.min(axis=1).tolist(), flat.max(axis=1).tolist()) if flat.size else ([0] * len(flat), [0] * len(flat))
-        shape, found = self._first.spec.shape, list[Piece]()
-        for latent, one, least, most in zip(self.latents, flat, low, high, strict=True):
-            step = latent.step
-            if most <= 0 <= least:
-                found.append(Constant(0))
-            elif least == most and least * step == 1.0:
-                found.append(Constant(1))
-            else:
-                found.append(latent.fitting(Dense(one.reshape(shape), step)))
-        return found
-
-
-def alike(latents: Sequence[Latent]) -> list[Alike]:
-    """Latents in groups of one shape and form.
+def alike(latents: Sequence[Latent]) -> list[list[Latent]]:
+    """Latents in groups of one shape and form, so that one operation serves all of a group.
 
     Only small tensors on the CPU, without a base or a basis of waves, share a group. Each other tensor is a group of its own.
     """
@@ -130,14 +97,35 @@ def alike(latents: Sequence[Latent]) -> list[Alike]:
         together = spec.count <= SMALL and spec.base is None and latent.periods == (0, 0) and latent.parts[0].device.type == "cpu"
         key = (spec.shape, spec.dtype, *shapes) if together else id(latent)
         groups.setdefault(key, []).append(latent)
-    return [Alike(group) for group in groups.values()]
+    return list(groups.values())
+
+
+def stacks(latents: Sequence[Latent]) -> list[Tensor]:
+    """Each part of T latents of one shape and form, (T, ...)."""
+    return [stacked(parts) for parts in zip(*(latent.parts for latent in latents), strict=True)]
 
 
 def coarse_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
-    """The coarse tensors of latents, by first name."""
-    return {
-        latent.spec.name: piece for group in alike(latents) for latent, piece in zip(group.latents, group.coarse(bias), strict=True)
-    }
+    """The coarse tensors of latents, by first name. A component that is all zeros in one factor is left out of both."""
+    found: dict[str, Piece] = {}
+    for group in alike(latents):
+        symbols = [narrow(rounded(part, bias).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)) for part in stacks(group)]
+        pieces = map(_factors, group, *symbols) if len(symbols) == 2 else _dense(group, symbols[0].reshape(len(group), -1))
+        found |= {latent.spec.name: latent.fitting(piece) for latent, piece in zip(group, pieces, strict=True)}
+    return found
+
+
+def _dense(latents: Sequence[Latent], symbols: Integers) -> Iterator[Piece]:
+    """T tensors of one shape from their symbols (T, n)."""
+    # Asked of all tensors at once, because there may be thousands.
+    low, high = ([0] * len(symbols),) * 2 if not symbols.size else (symbols.min(axis=1).tolist(), symbols.max(axis=1).tolist())
+    for latent, one, least, most in zip(latents, symbols, low, high, strict=True):
+        if most <= 0 <= least:
+            yield Constant(0)
+        elif least == most and least * latent.step == 1.0:
+            yield Constant(1)
+        else:
+            yield Dense(one.reshape(latent.spec.shape), latent.step)
 
 
 def candidate_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
@@ -151,10 +139,18 @@ def sums(values: Tensor) -> list[float]:
     return [float(values.sum())] if len(values) == 1 else values.sum(tuple(range(1, values.dim()))).tolist()
 
 
+def for_each(numbers: Sequence[float], like: Tensor) -> Tensor | float:
+    """T numbers in a shape that multiplies or divides a tensor (T, ...). One number stays a number, which is the quickest."""
+    if len(numbers) == 1:
+        return numbers[0]
+    return torch.tensor(numbers, dtype=like.dtype, device="cpu").to(like.device).reshape(-1, *[1] * (like.dim() - 1))
+
+
 def rounded(u: Tensor, bias: float = 0.0) -> Tensor:
     """Q(u), the symbols as floats. A bias > 0 is subtracted from the magnitudes first, which gives smaller symbols and more zeros."""
-    symbols = u.sign() * (u.abs() - bias).round() if bias else u.round()
-    return symbols.masked_fill_(u.abs() < DEAD_ZONE + bias, 0.0)
+    # Comparisons of elements would take several times as long as this.
+    shown = hardshrink(u, DEAD_ZONE + bias)
+    return shown.sign() * (shown.abs() - bias).round_() if bias else shown.round_()
 
 
 def _factors(latent: Latent, A: Integers, B: Integers) -> Piece:
@@ -178,7 +174,3 @@ def snapped(step: float, precision: int) -> float:
     """The nearest step of the grid (1 + j / 2^precision) · 2^e."""
     fraction, exponent = math.frexp(step)
     return math.ldexp(round(math.ldexp(fraction, precision + 1)), exponent - precision - 1)
-
-
-def _integers(values: Tensor) -> Integers:
-    return narrow(values.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))

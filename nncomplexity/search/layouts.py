@@ -55,13 +55,13 @@ def _chosen(problem: Problem, specs: Sequence[TensorSpec]) -> Iterator[tuple[Ten
     if not layouts or view is None:
         return
     weights = [problem.weights[spec.name] for spec in specs]
-    choices = [_numbers([layout.apart(weight) for weight in weights]) for layout in layouts]
+    choices = [numbers([layout.apart(weight) for weight in weights]) for layout in layouts]
     fewest = [min(zip(each, layouts, strict=True), key=lambda choice: choice[0]) for each in zip(*choices, strict=True)]
     # The whole tensor is decomposed only if its pieces are promising, because that takes the most time.
     most = prod(view)
     likely = [place for place, (count, _) in enumerate(fewest) if count < _CLEARLY * most]
     if likely:
-        whole = _numbers([[weights[place].reshape(view)] for place in likely])
+        whole = numbers([[weights[place].reshape(view)] for place in likely])
         for place, count in zip(likely, whole, strict=True):
             if fewest[place][0] < _CLEARLY * count:
                 yield specs[place], fewest[place][1]
@@ -86,13 +86,11 @@ def _affordable(layout: Layout, shape: Sequence[int]) -> Iterator[Layout]:
         yield layout
 
 
-def numbers(pieces: Sequence[Tensor]) -> int:
-    """The least number of numbers, in factors or whole pieces (m, n), that hold `_ESSENCE` of the energy of all pieces together."""
-    return _numbers([pieces])[0]
+def numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
+    """The least number of numbers, in factors or whole pieces (m, n), that hold `_ESSENCE` of the energy of all pieces of a tensor together.
 
-
-def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
-    """`numbers` for several tensors of one shape, each in the same number of pieces."""
+    The tensors have one shape, and each is in the same number of pieces.
+    """
     pieces = torch.stack([stacked(one) for one in tensors]) if len(tensors) > 1 else stacked(tensors[0])[None]
     pieces = pieces if pieces.dtype.itemsize > 1 else pieces.float()  # few operations take 8-bit floats
     largest = pieces.abs().amax((1, 2, 3), keepdim=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nncomplexity.file import Constant, Piece, weigh
 from nncomplexity.network import Skeleton, TensorSpec
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.start import Factorizations, Shape, largest_rank, latents_at
 
 _SQRT_2 = 2**0.5
@@ -28,17 +28,9 @@ class Plan:
     shape: Shape
     gone: bool = False
 
-    def coarse(self, weights: Mapping[str, Tensor], factors: Factorizations, precision: int) -> Piece:
-        """The coarse tensor of this form, with this number of mantissa bits in its step size."""
-        if self.gone:
-            return Constant(0)
-        latent = self.latent(weights, factors)
-        latent.precision = precision
-        return latent.coarse()
-
-    def latent(self, weights: Mapping[str, Tensor], factors: Factorizations) -> Latent:
-        """The latents of this form."""
-        return latents_at(self.shape, [self.spec], weights, factors)[0]
+    def coarse(self, weights: Mapping[str, Tensor], factors: Factorizations) -> Piece:
+        """The coarse tensor of this form."""
+        return Constant(0) if self.gone else candidate_of(latents_at(self.shape, [self.spec], weights, factors))[self.spec.name]
 
     def coarser(self, factor: float) -> "Plan":
         """The same rank with a step size `factor` times as large."""

@@ -12,48 +12,45 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 _BELIEF = 4.0
 """The weight of the prior, as in the coder: the mean of a row or column includes so many entries with the mean of the matrix."""
+_BELOW_ONE = 1 - 2.0**-24
+"""The largest number of float32 below 1."""
 _LEAST = 1e-4
 """The smallest expected magnitude."""
 
 
 class Rate:
-    """The rate of some matrices (T, m, n) or vectors (T, n), T of one shape together, of symbols, and its slopes.
+    """The slopes of the rate of some matrices (T, m, n) or vectors (T, n), T of one shape together.
 
     Attributes:
         slopes: bits for each unit of magnitude, of all parts one after another.
-        bits: the rate of all parts together.
     """
 
     def __init__(self) -> None:
-        self.slopes = torch.zeros(0)
-        self.bits = 0.0
+        self.slopes = self._with_sign = torch.zeros(0)
 
     def update(self, symbols: Sequence[Tensor]) -> None:
-        """Compute rate and slopes from the present symbols."""
-        self.bits, slopes = 0.0, []
-        for part in symbols:
-            magnitudes = part.abs()
-            matrices = magnitudes.flatten(2) if part.dim() > 2 else magnitudes.reshape(len(part), -1, 1)
-            expected = _expected(matrices).reshape(part.shape)
-            slope = ((1 + expected) / expected).log2_()
-            self.bits += float((magnitudes * slope).sum() + expected.log1p().sum() * 1.4426950408889634 + (magnitudes > 0).sum())
-            slopes.append(slope.reshape(-1))
-        self.slopes = torch.cat(slopes)
+        """Compute the slopes from the present symbols."""
+        self.slopes = torch.cat([_expected(part.abs()).reciprocal_().add_(1).log2_().reshape(-1) for part in symbols])
+        self._with_sign = self.slopes + 1
 
     def gradient(self, latents: Tensor) -> Tensor:
         """∂R/∂u of all parts one after another. It points away from zero. Below magnitude 1 it is one bit larger: a zero needs no sign."""
-        return (latents.abs() < 1).to(latents).add_(self.slopes).mul_(latents.sign())
+        # The second term is sign(u) from magnitude 1 on. A comparison of elements would take several times as long.
+        return latents.sign().mul_(self._with_sign).sub_(hardshrink(latents, _BELOW_ONE).sign_())
 
 
 def _expected(magnitudes: Tensor) -> Tensor:
-    """μ (T, m, n) of magnitudes (T, m, n)."""
-    _, rows, columns = magnitudes.shape
-    mean = magnitudes.flatten(1).mean(1)[:, None, None].clamp(min=0.01 / max(rows * columns, 1))
-    if rows == 1 or columns == 1:
-        return mean.clamp(min=_LEAST).expand_as(magnitudes)
-    by_row = (magnitudes.sum(2, keepdim=True) + _BELIEF * mean) / (columns + _BELIEF)
-    by_column = (magnitudes.sum(1, keepdim=True) + _BELIEF * mean) / (rows + _BELIEF)
-    return (by_row * by_column / mean).clamp_(min=_LEAST)
+    """μ of magnitudes, in their shape."""
+    matrices = magnitudes.flatten(2) if magnitudes.dim() > 2 else magnitudes.reshape(len(magnitudes), -1, 1)
+    _, rows, columns = matrices.shape
+    # An empty matrix would otherwise have an infinite slope, and nothing could become nonzero again.
+    mean = matrices.mean((1, 2), keepdim=True).clamp(min=0.01 / max(rows * columns, 1))
+    if rows == 1 or columns == 1:  # the mean of a line of one element would be that element itself
+        return mean.clamp(min=_LEAST).expand_as(matrices).clone()
+    by_row = (matrices.sum(2, keepdim=True) + _BELIEF * mean) / (columns + _BELIEF)
+    by_column = (matrices.sum(1, keepdim=True) + _BELIEF * mean) / (rows + _BELIEF)
+    return (by_row / mean * by_column).clamp_(min=_LEAST)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
+from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, matrix_view
 from nncomplexity.network import TensorSpec, stacked
-from nncomplexity.search.latent import Latent, scaled_basis, sums
+from nncomplexity.search.latent import Latent, for_each, scaled_basis, sums
 from nncomplexity.words import python_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
@@ -51,7 +51,7 @@ def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, 
     """
     groups: dict[object, list[TensorSpec]] = {}
     for spec in specs:
-        small = spec.count <= SMALL
+        small = spec.count <= SMALL  # a large one fills a processor by itself, and a stack would double its memory
         groups.setdefault((spec.shape, weights[spec.name].dtype) if small else spec.name, []).append(spec)
     found = {latent.spec.name: latent for group in groups.values() for latent in _latents(shape, group, weights, factors)}
     return [found[spec.name] for spec in specs]
@@ -116,7 +116,7 @@ def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Te
         return factors.latents(specs, shape.rank, shape.coarseness)
     view = matrix_view(specs[0].shape) or (specs[0].count,)
     whole = stacked([weights[spec.name] for spec in specs]).double().reshape(len(specs), *view)
-    steps = [shape.coarseness * size for size in factors.typical([spec.name for spec in specs], whole)]
+    steps = [shape.coarseness * size for size in _typical(whole)]
     return [
         Latent(spec, [part], math.log(step)) for spec, part, step in zip(specs, _divided(whole, steps).unbind(), steps, strict=True)
     ]
@@ -127,9 +127,7 @@ class Factorizations:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._svds = SVDCache(weights)
-        self._parameters = sum(weight.numel() for weight in weights.values())
         self._last: dict[tuple[str, ...], tuple[int, list[_Factored]]] = {}
-        self._typical: dict[str, float] = {}
 
     def latents(self, specs: Sequence[TensorSpec], rank: int, coarseness: float) -> list[Latent]:
         """Latents of the factors of matrices of one shape.
@@ -145,6 +143,7 @@ class Factorizations:
             The latents of all matrices, grouped by basis.
         """
         names = tuple(spec.name for spec in specs)
+        # Bisections over step sizes ask for the same rank many times.
         kept, found = self._last.get(names, (0, []))
         if kept != rank:
             found = self._factored(names, rank)
@@ -163,20 +162,7 @@ class Factorizations:
         # Singular values are divided evenly between the factors, so that errors of both cost about the same.
         root = S[:, :rank].sqrt()
         A, B = U[:, :, :rank] * root[:, None], root[:, :, None] * Vh[:, :rank]
-        if large_matrix((A.shape[1], B.shape[2])):
-            return [_Factored((0, 0), [part[None] for part in _factored_large(A[0], B[0])], [0])]
-        return _in_bases(A, B)
-
-    def typical(self, names: Sequence[str], whole: Tensor) -> list[float]:
-        """The typical size of the numbers in each of T tensors (T, ...), computed once for each name."""
-        if any(name not in self._typical for name in names):
-            self._typical |= zip(names, _typical(whole), strict=True)
-        return [self._typical[name] for name in names]
-
-    def release(self) -> None:
-        """Free the factors of a large network. A descent has its own copy, and two copies would double the memory."""
-        if large_network(self._parameters):
-            self._last.clear()
+        return [_of_large(A, B)] if large_matrix((A.shape[1], B.shape[2])) else _in_bases(A, B)
 
 
 class _Factored:
@@ -193,7 +179,7 @@ class _Factored:
         """Σ ln(1 + |u|) of each row: roughly proportional to the bits of its factors' symbols."""
         of_parts = []
         for part, sizes in zip(self._parts, self._sizes, strict=True):
-            scaled = part / _steps([coarseness * size for size in sizes], part)
+            scaled = part / for_each([coarseness * size for size in sizes], part)
             of_parts.append(sums(scaled.abs().log1p()))
         return {row: sum(part[place] for part in of_parts) for row, place in self._places.items()}
 
@@ -210,30 +196,23 @@ class _Factored:
 
 
 def _divided(part: Tensor, steps: Sequence[float]) -> Tensor:
-    return (part / _steps(steps, part)).float()
+    return (part / for_each(steps, part)).float()
 
 
-def _steps(steps: Sequence[float], part: Tensor) -> Tensor | float:
-    """The steps of T tensors in a shape that divides (T, ...)."""
-    return (
-        steps[0] if len(steps) == 1 else torch.tensor(steps, dtype=part.dtype).to(part.device).reshape(-1, *[1] * (part.dim() - 1))
-    )
-
-
-def _factored_large(A: Tensor, B: Tensor) -> list[Tensor]:
-    """The factors of a large matrix in float32. If there are few components, they are rotated by `quartimax` of some of the rows.
+def _of_large(A: Tensor, B: Tensor) -> _Factored:
+    """The factors (1, m, k) and (1, k, n) of a large matrix. If there are few components, they are rotated by `quartimax` of some of the rows.
 
     Bases of waves are not tried, because they are for sides of at most `MOST_ROWS` rows. Many components are not rotated, because a rotation
     takes time in proportion to the cube of their number.
     """
-    rank = A.shape[1]
-    if 1 < rank <= _ROTATED:
-        found = [[A, B]]
-        for side in (A, B.T):
-            R = quartimax(side[:: max(1, len(side) // _SAMPLED)])
-            found.append([(A @ R), (B.T @ R).T])
-        A, B = min(found, key=lambda pair: sum(_price(factor, FIRST_COARSENESS) for factor in pair))
-    return [A.float(), B.float()]
+    found = [(A, B)]
+    for side in (A, B.mT) if 1 < A.shape[2] <= _ROTATED else ():
+        R = quartimax(side[:, :: max(1, side.shape[1] // _SAMPLED)])
+        found.append((A @ R, R.mT @ B))
+    # In float32, which takes half of the memory.
+    return min(
+        (_Factored((0, 0), [part.float() for part in pair], [0]) for pair in found), key=lambda one: one.prices(FIRST_COARSENESS)[0]
+    )
 
 
 def _in_bases(A: Tensor, B: Tensor) -> list[_Factored]:
@@ -264,6 +243,7 @@ def _likely_periods(factors: Tensor) -> list[list[int]]:
         return [[0]] * len(factors)
     factors = factors - factors.mean(1, keepdim=True)
     periods = range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)
+    # The last rows may be special tokens, which are on no circle. So periods a little shorter than the side are tried as well.
     spreads = torch.stack([_spread(factors, period) for period in periods])
     best = python_numbers(spreads.argmin(0))
     gathered = python_numbers(spreads.amin(0) < _entropy(factors.square().sum(2)) - _GATHERED)
@@ -292,11 +272,6 @@ def _in_basis(factors: Tensor, period: int) -> Tensor:
     return found
 
 
-def _price(factor: Tensor, coarseness: float) -> float:
-    """Σ ln(1 + |u|): roughly proportional to the bits of a factor's symbols."""
-    return float((factor / (coarseness * _typical(factor[None])[0])).abs().log1p().sum())
-
-
 def largest_rank(spec: TensorSpec) -> int:
     """The largest rank at which the factors have at most half as many numbers as the matrix; 0 if there is none."""
     view = matrix_view(spec.shape)
@@ -310,7 +285,7 @@ def _typical(parts: Tensor) -> list[float]:
     """
     within = tuple(range(1, parts.dim()))
     largest = parts.abs().amax(within, keepdim=True)
-    squares = (parts / largest).square()
+    squares = (parts / largest).square()  # divided first, because fourth powers leave the range of floats soon
     fourths = squares.square().sum(within) / (3 * squares.sum(within))
     sizes = largest.flatten() * fourths.sqrt()
     return [size if size > 0 else 1.0 for size in python_numbers(sizes)]  # NaN for a tensor of zeros

@@ -1,6 +1,7 @@
 """What the searches of one network have in common: which tensors may change, which have a gradient, and their decompositions."""
 
 import functools
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -8,7 +9,8 @@ from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
 from nncomplexity.network import Moment, TensorSpec
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.start import Factorizations
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.start import Factorizations, Shape, latents_at
 
 _STEEP = 1e15
 """If the product of a tensor's largest number and largest gradient is above this, a descent ignores the gradient.
@@ -57,6 +59,10 @@ class Tensors:
         names = {spec.name for spec in self.moving}
         return {name: moment for name, moment in self._distortion.moments().items() if name in names}
 
+    def latents(self, specs: Sequence[TensorSpec], coarseness: float, rank: int = 0) -> list[Latent]:
+        """The latents of some tensors in relative step sizes; matrices in factors of a rank where that pays, if it is above 0."""
+        return latents_at(Shape(rank, coarseness), specs, self.weights, self.factors)
+
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The moving tensors with a gradient that a descent can follow; none if the loss has no gradient.
 
@@ -65,6 +71,7 @@ class Tensors:
         if self._gradient_names is None:
             measured = self._distortion.gradient(self._distortion.weights)
             grads = measured[1] if measured else {}
+            # A descent can't follow them, and their gradients would hide those of the others.
             steep = {spec.name for spec in self.moving if spec.name in grads and self._steepness(spec, grads[spec.name]) > _STEEP}
             self._gradient_names = frozenset(grads) - steep
         return tuple(spec for spec in self.moving if spec.name in self._gradient_names)

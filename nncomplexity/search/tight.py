@@ -4,7 +4,7 @@ It has an answer from the first evaluations on and makes it smaller:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
 2. Cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
-3. If a low rank of the matrices costs a few ε, as many steps from their factors. If no descent has found the smallest file by then, as many
+3. If low ranks of matrices cost a few ε, as many steps from their factors. If no descent has found the smallest file by then, as many
    from the weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
@@ -25,13 +25,15 @@ from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import FARTHEST_CHOICE, at_an_answer, at_the_weights, jittered, lowest_rank, near
+from nncomplexity.search.initial import DENSE, FARTHEST_CHOICE, Ranks, at_an_answer, at_the_weights, jittered, lowest_ranks, near
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
+_STARTS = 3
+"""The most starts of a search: at bit allocation's choice, at factors, and at the weights."""
 _TRIED = 4
 """The steps for which every start is tried, in lengths of the first cycle. Factors are often behind after half as many and ahead in the end."""
 _JUDGED = 16
@@ -80,7 +82,9 @@ class Tight(Settings):
     def expected(self, problem: Problem) -> float:
         """Evaluations that a search without a budget may take."""
         share = Batches(problem.distortion, self.batch, problem.seed).share
-        return GRADIENT_COST * share * self.most + 4 * self.checks + _for_allocation(self, share)
+        # One start goes on. The others have been tried for as many steps as it had before.
+        steps = self.most + (_STARTS - 1) * _TRIED * self.first
+        return GRADIENT_COST * share * steps + 4 * self.checks + _for_allocation(self, share)
 
 
 @dataclass
@@ -182,9 +186,9 @@ class Search:
         return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
 
     def _of_low_rank(self) -> Start | None:
-        """Factors of one rank in the coarsest steps that cost a few ε."""
-        rank = lowest_rank(self._trials, self._fixed, self._eps)
-        return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
+        """Factors of the lowest ranks that cost a few ε, in the coarsest step sizes that cost about twice as much."""
+        ranks = lowest_ranks(self._trials, self._fixed, self._eps)
+        return self._weights(near(self._trials, self._fixed, self._eps, ranks), ranks) if ranks else None
 
     def _last(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
@@ -199,8 +203,8 @@ class Search:
         kept = self._trials.kept[self._eps]
         return bool(kept) and kept[0].origin == DESCENT
 
-    def _weights(self, coarseness: float, rank: int = 0) -> Start:
-        return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, rank))
+    def _weights(self, coarseness: float, ranks: Ranks = DENSE) -> Start:
+        return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, ranks))
 
     def _allocate(self) -> Allocation | None:
         """Bit allocation, None where it isn't tried."""

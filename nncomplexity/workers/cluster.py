@@ -1,6 +1,7 @@
 """The executor of a Dask cluster, which is started on Slurm, on Kubernetes or by hand (docs/distributed.md)."""
 
 import contextlib
+import json
 import logging
 import sys
 import warnings
@@ -36,8 +37,8 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
     except ImportError:
         raise InputError(f"{option}: it needs Dask; install it with pip install 'nncomplexity[dask]'") from None
     in_file = address.endswith(".json")
-    # For these two, Dask would wait without a limit, or start its own cluster.
-    if (in_file and not is_file(Path(address))) or not address:
+    # Without an address, Dask would wait without a limit, start its own cluster, or fail without a reason.
+    if not address or (in_file and not _has_address(Path(address))):
         raise InputError(
             f"{option}: expected the address of a Dask scheduler, such as tcp://10.0.0.1:8786, or its scheduler file, got {address!r}"
         )
@@ -65,6 +66,15 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
 def executor_of(given: Any) -> Any:
     """The executor of a Dask client; any other object is returned unchanged."""
     return given.get_executor() if callable(getattr(given, "get_executor", None)) else given
+
+
+def _has_address(scheduler_file: Path) -> bool:
+    """Whether it is a scheduler file: an object in JSON with an address."""
+    try:
+        content = json.loads(scheduler_file.read_bytes()) if is_file(scheduler_file) else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("address"), str)
 
 
 @contextmanager

@@ -602,6 +602,9 @@ WRONG = [
     (measuring(**{"risk-fn": "mytask:risky", "n": "64"}), "--risk-fn: expected the share of wrong answers, in [0, 1], got 1.5"),
     (measuring(**{"risk-fn": "mytask:vector", "n": "64"}), "--risk-fn: expected a float or a 0-d tensor"),
     (measuring(n="0"), "'--n'"),
+    # Versions of typer have different words before the value.
+    (measuring(n="many"), "'many'"),
+    ([*measuring(), "--seed=-1"], "-1"),
     (measuring(n="64", delta="1.5"), "delta: expected a failure probability strictly between 0 and 1"),
     (measuring(save="absent/model.coarse"), "absent/model.coarse: cannot write there (No such file or directory)"),
     (measuring(save="mytask.py/model.coarse"), "cannot write there (Not a directory)"),

@@ -1,5 +1,6 @@
 """`doctor` says what is installed. Completion suggests how a line can continue."""
 
+import importlib
 import importlib.metadata
 import os
 import subprocess
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 
 import nncomplexity
+import nncomplexity_launch as launch
 from nncomplexity.cli import main
 from nncomplexity.cli.doctor import Needed, needed_from, needed_here
+from nncomplexity.cli.loading import needing
 from nncomplexity.cli.options import CODECS as OFFERED_CODECS
 from nncomplexity.cli.options import DIVERGENCES, METHODS
 from nncomplexity.cli.show import CHART_KINDS
 from nncomplexity.codecs import CODECS
+from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.kinds import _KINDS
 from nncomplexity.search.methods import _METHODS
 from nncomplexity.show import KINDS
@@ -110,3 +114,25 @@ def test_a_line_is_completed(line: str, words: list[str]) -> None:
     program = [sys.executable, "-c", "import sys, nncomplexity_launch; sys.exit(nncomplexity_launch.main())"]
     done = subprocess.run(program, env={**os.environ, **asked}, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, words, "")
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def load(_: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", load)
+
+
+def test_a_needed_package_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lacking(monkeypatch, "rich.console")
+    assert launch.main() == 2
+    words = "the package 'rich' is missing, which nncomplexity needs; install it with pip, and see nncomplexity doctor"
+    assert capsys.readouterr().err == f"nncomplexity: {words}\n"
+    with pytest.raises(InputError, match=f"^{words}$"):
+        needing("measure", print)()
+
+
+def test_a_module_of_the_package_that_is_missing_is_a_fault_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking(monkeypatch, "nncomplexity.gone")
+    with pytest.raises(ModuleNotFoundError, match=r"nncomplexity\.gone"):
+        launch.main()

@@ -35,6 +35,8 @@ def test_every_kind_runs_as_it_is_written(workplace: Path, capsys: pytest.Captur
     assert main(["init", "fresh_task.py", "--kind", kind]) == 0
     out = capsys.readouterr().out
     assert "Its data are random numbers: put your data into data()." in out
+    assert "\nThen, where CHECKPOINT is the file of your network" in out
+    assert ("N is the number of your training examples" in out) == (kind == "classifier")
     namespace: dict[str, object] = {}
     exec(compile((workplace / "fresh_task.py").read_text(encoding="utf-8"), "fresh_task.py", "exec"), namespace)
     network = namespace["build"]()  # type: ignore[operator]
@@ -63,7 +65,8 @@ def test_a_chain_of_linear_layers_is_written_from_its_checkpoint(workplace: Path
     out = capsys.readouterr().out
     assert "random numbers" not in out
     command = proposed(out)
-    assert "--classes 4" in command
+    assert "--n 64 --classes 4" in command
+    assert "\nThen:\n" in out  # nothing in the command is to be replaced
     assert measured(command, "mlp.safetensors") in (0, 3)
     chain_task = importlib.import_module("chain_task")
 
@@ -106,6 +109,10 @@ def test_layers_are_a_chain_in_the_order_of_their_numbers() -> None:
         (
             ["new.py", "--checkpoint", "conv.safetensors"],
             "--model: conv.safetensors is no chain of linear layers (it begins with w 3×3×1",
+        ),
+        (
+            ["new.py", "--data", "gone.npz"],
+            "--data: expected an .npz file, got 'gone.npz', which is no file; make one with numpy.savez",
         ),
         (["new.py", "--data", "odd.npz"], "--data: expected an array of the inputs, (n, ...), called x or inputs"),
     ],

@@ -206,3 +206,58 @@ def test_a_curve_and_the_smallest_bound_say_what_a_base_must_be(run):
         assert words in " ".join(page.split())
         code, page, _ = run(command, *(one for one in options if one not in ("--relative-to", "base.safetensors")))
         assert "the base was made" not in " ".join(page.split())
+
+
+def test_a_training_relative_to_its_first_checkpoint(run):
+    """The base has the prefix of a wrapper in its names, as the checkpoints may have."""
+    for step, share in ((0, 0.0), (10, 1.0)):
+        weights = {name: BASE[name] + share * (TUNED[name] - BASE[name]) for name in TUNED}
+        save_file(weights, f"step_{step}.safetensors")
+    track = ["track", "step_*.safetensors", "--loss-fn", "relativetask:loss", "--eps", "0.05", "--budget", "60"]
+    options = [
+        "--risk-fn",
+        "relativetask:error",
+        "--n",
+        "64",
+        "--relative-to",
+        "wrapped.pt",
+        "--time-limit",
+        "1h",
+        "--out",
+        "rows.jsonl",
+    ]
+    code, out, err = run(*track, *options)
+    assert code == 0
+    assert "removed 'module.' from the names, so that they fit the network's" in err
+    assert "The bound holds only if the base was made without the examples of the bound." in " ".join(out.split())
+    first, last = (json.loads(line) for line in Path("rows.jsonl").read_text().splitlines())
+    assert first["bits@0.05"] < 16 < last["bits@0.05"]
+    assert (last["settings"]["time_limit"], bool(last["settings"]["relative_to"])) == (3600, True)
+    assert run(*MEASURE, "--relative-to", "base.safetensors", "--json", "report.json")[0] == 0
+    assert json.loads(Path("report.json").read_text())["results"][0]["bits"] == last["bits@0.05"]
+    code, _, err = run(*track, "--out", "rows.jsonl")
+    assert code == 2
+    assert "rows were measured with" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--relative-to", "none.pt"], "none.pt: cannot read it"),
+        (["--relative-to-key", "model"], "--relative-to-key: it needs --relative-to CHECKPOINT"),
+        (["--time-limit", "soon"], "--time-limit: expected a time above 0"),
+        (["--relative-to", "base.safetensors", "--out", "base.safetensors"], "it would overwrite another file of this call"),
+    ],
+)
+def test_a_training_relative_to_nothing_that_can_be_read_is_one_line(run, options, words):
+    call = ["track", "tuned.safetensors", "--loss-fn", "relativetask:loss", "--eps", "0.05", "--out", "rows.jsonl"]
+    code, out, err = run(*call, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert not Path("rows.jsonl").exists()
+
+
+def test_a_followed_training_without_a_checkpoint_yet_takes_the_names_of_the_base(run):
+    call = ["track", "later/*.safetensors", "--loss-fn", "relativetask:loss", "--eps", "0.05", "--out", "rows.jsonl"]
+    waiting = ["--follow", "--poll", "0.01", "--idle-timeout", "0.05"]
+    assert run(*call, "--relative-to", "base.safetensors", *waiting)[:2] == (0, "Written: rows.jsonl, 0 rows\n")

@@ -32,11 +32,13 @@ def test_tables_of_any_size_are_weighed_as_they_learn(contexts: int, alphabet: i
     assert weigh_contexts(symbols, contexts_, blocks, tables, 3) == pytest.approx(expected, rel=1e-12)
 
 
-def test_one_table_learns_at_the_edges_of_blocks() -> None:
+@pytest.mark.parametrize("alphabet", [4, 400])
+def test_one_table_learns_at_the_edges_of_blocks(alphabet: int) -> None:
     generator = np.random.default_rng(1)
-    symbols, edges = generator.integers(0, 4, 50), [0, 7, 8, 30, 50]
+    symbols, edges = generator.integers(0, alphabet, 50), [0, 7, 8, 30, 50]
     blocks = np.searchsorted(edges, np.arange(50), side="right")
-    tables = np.ones((1, 4))
+    tables = np.ones((1, alphabet))
     expected = block_by_block(symbols, np.zeros(50, dtype=np.int64), blocks, tables, 2)
     assert weigh_table(symbols, edges, tables[0], 2) == pytest.approx(expected, rel=1e-12)
-    assert tables[0].tolist() == [1 + 2 * np.count_nonzero(symbols == symbol) for symbol in range(4)]
+    assert tables[0].tolist() == [1 + 2 * np.count_nonzero(symbols == symbol) for symbol in range(alphabet)]
+    assert weigh_table(symbols[:0], [0], tables[0], 2) == 0.0

@@ -169,7 +169,23 @@ def test_an_executor_that_fails_is_said_once_and_ends_no_training(executor: Exec
     rows = live.ready()
     assert [row["status"] for row in rows] == ["failed", "failed"]
     assert all(reason in row["error"] for row in rows)
-    assert len(said) == 1
+    assert [one.filename for one in said] == [__file__]
+
+
+def run_to_end(thread: threading.Thread) -> None:
+    thread.start()
+    thread.join()
+
+
+def test_a_warning_of_a_thread_is_at_a_line_of_the_package() -> None:
+    executor = Later()
+    live = tracker(executor=executor)
+    train(live, 1)
+    (future, _), *_ = executor.waiting
+    thread = threading.Thread(target=future.cancel)
+    with pytest.warns(UserWarning, match="could not be measured") as said:
+        run_to_end(thread)
+    assert [Path(one.filename).name for one in said] == ["background.py"]
 
 
 def test_what_is_given_up_has_no_row() -> None:

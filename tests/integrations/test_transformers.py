@@ -219,6 +219,17 @@ def test_what_fails_is_said_once_and_ends_no_training(live: Any, part: str, reas
     assert re.search(reason, ours)
 
 
+def test_a_callback_that_is_added_twice_measures_once() -> None:
+    training, log = trainer()
+    callback = TransformersCallback(tracker())
+    training.add_callback(callback)
+    callback.attach(training)
+    callback.attach(training)
+    training.train()
+    assert steps() == [4, 8]
+    assert [step for step, _ in log.bits()] == [4, 8]
+
+
 def test_a_callback_that_cannot_log_says_so() -> None:
     training, log = trainer(max_steps=1)
     training.add_callback(TransformersCallback(tracker(every=1)))

@@ -1,10 +1,12 @@
 """The written JSON agrees with the published JSON Schemas, in every key."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jsonschema import Draft202012Validator, ValidationError
@@ -12,7 +14,10 @@ from safetensors.torch import save_file
 
 from nncomplexity import InputError, Tracker, estimate
 from nncomplexity.cli import main
+from nncomplexity.file import Constant, Dense, LowRank, Pieces, form_of
+from nncomplexity.file.coarse import lossless
 from nncomplexity.measure import json_schema
+from nncomplexity.network.layout import Blocks
 from tests import rows
 
 KINDS = ("report", "curve", "row")
@@ -182,3 +187,13 @@ def test_rows_made_by_hand_in_tests_are_rows() -> None:
     validator = Draft202012Validator(json_schema("row")["properties"]["seed"])
     validator.validate(rows.row()["seed"])
     assert {*rows.row()["layers@1"][0]} == {*json_schema("row")["$defs"]["layer"]["properties"]}
+
+
+@pytest.mark.parametrize("kind", ["report", "row"])
+def test_the_schema_names_every_form(kind: str) -> None:
+    integers = np.ones((1, 1), dtype=np.int64)
+    dense = Dense(integers, 1.0)
+    forms = [Constant(0), Constant(1), dense, LowRank(integers, integers, 1.0, 1.0), lossless(torch.ones(1))]
+    found = {form_of(one) for one in [*forms, Pieces(Blocks(0, 2), (dense, dense))]}
+    words = json_schema(kind)["$defs"]["layer"]["properties"]["form"]["description"]
+    assert set(re.findall(r"[a-z]+_?[a-z]+", words)) - {"or"} == found | {"unchanged"}  # with a base

@@ -386,6 +386,14 @@ def test_a_base_model_without_its_head_says_how_many_names_fit_with_a_prefix():
         Task(total, build=lambda: head).network(head.bert.state_dict())
 
 
+def test_a_module_with_a_wrapper_that_the_checkpoint_lacks_says_which_part_fits():
+    outer = nn.Module()
+    outer.net = nn.Linear(3, 3)
+    words = r"with 'net\.' before them 2 of its 2 names fit; let the function return only the part 'net' of its module$"
+    with pytest.raises(InputError, match=words):
+        Task(total, build=lambda: outer).network(outer.net.state_dict())
+
+
 class Inner(nn.Module):
     """A module whose own names begin like those of a wrapper."""
 

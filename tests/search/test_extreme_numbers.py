@@ -19,7 +19,7 @@ from nncomplexity.measure import Report
 from nncomplexity.network import TensorSpec, kept_exactly, skeleton_of
 from nncomplexity.search import Bayes, Quantize
 from nncomplexity.search.blocks import Block
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, coarse_of
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 Weights = Mapping[str, Tensor]
@@ -126,7 +126,7 @@ def test_a_latent_whose_numbers_are_too_large_is_scaled_to_its_dtype(
     top = torch.finfo(dtype).max
     parts = [3 * normal(6, rank, seed=seed), 3 * normal(rank, 5, seed=seed + 1)] if rank else [3 * normal(6, 5, seed=seed)]
     latent = Latent(TensorSpec(("w",), (6, 5), dtype), parts, math.log(share * top / 4), precision=precision)
-    coarse = latent.coarse()
+    (coarse,) = coarse_of([latent]).values()
     decoded = coarse.decode(latent.spec)
     assert torch.isfinite(decoded.float()).all()
     assert not overflows(coarse, latent.spec)
@@ -160,7 +160,7 @@ def test_gradients_beyond_float32_move_nothing_by_more_than_a_step() -> None:
         pull, along = block.pulls({"w": torch.tensor([[1e3, -1e-3], [0.0, 1e-30]])})
         assert torch.isfinite(pull).all()
         assert torch.isfinite(along).all()
-        block.move(pull, torch.zeros_like(pull), 0.3)
+        block.move([(pull, 1.0)], 0.3)
         after = torch.cat([part.reshape(-1) for part in latent.parts])
         assert (after - before).abs().max() <= 0.31
 

@@ -17,7 +17,7 @@ WEIGHTS = {name: torch.randn(12, 10, generator=torch.Generator().manual_seed(see
 
 def coarsener() -> Callable[[Plan], Piece]:
     factors = Factorizations(WEIGHTS)
-    return lambda plan: plan.coarse(WEIGHTS, factors, 2)
+    return lambda plan: plan.coarse(WEIGHTS, factors)
 
 
 def bits(piece: Piece) -> float:

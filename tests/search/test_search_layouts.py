@@ -148,12 +148,12 @@ def test_tensors_without_such_structure_stay_whole(shape: tuple[int, ...]) -> No
 def test_numbers_that_hold_nine_tenths_of_the_energy() -> None:
     """Against singular values chosen by hand: diagonal matrices have them on their diagonals."""
     strong, weak = torch.diag(torch.tensor([3.0, 2.0, 0.1, 0.1])), torch.diag(torch.tensor([1.0, 0.1, 0.1, 0.1]))
-    assert layouts.numbers([strong]) == 2 * (4 + 4)  # 9 + 4 of 13.02, and 9 alone is too little
-    assert layouts.numbers([weak]) == 8
-    assert layouts.numbers([strong, weak]) == 16  # 13 of 14.05
-    assert layouts.numbers([torch.eye(4)]) == 16  # no factors of rank 4: the matrix itself has fewer numbers
-    assert layouts.numbers([1e30 * strong.double() * 1e200]) == 16
-    assert layouts.numbers([torch.zeros(4, 4)]) == 0
+    assert layouts.numbers([[strong]]) == [16]  # 9 + 4 of 13.02, and 9 alone is too little
+    assert layouts.numbers([[weak]]) == [8]
+    assert layouts.numbers([[strong, weak]]) == [16]  # 13 of 14.05
+    assert layouts.numbers([[torch.eye(4)]]) == [16]  # no factors of rank 4: the matrix itself has fewer numbers
+    assert layouts.numbers([[1e30 * strong.double() * 1e200]]) == [16]
+    assert layouts.numbers([[torch.zeros(4, 4)]]) == [0]
 
 
 def test_large_matrices_are_looked_at_as_far_as_that_is_cheap() -> None:

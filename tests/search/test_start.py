@@ -7,6 +7,7 @@ import torch
 
 from nncomplexity.file import LowRank
 from nncomplexity.network import TensorSpec
+from nncomplexity.search.latent import coarse_of
 from nncomplexity.search.start import Factorizations, Shape, latents_at
 
 
@@ -17,7 +18,7 @@ def test_a_matrix_of_waves_begins_as_a_few_waves_at_the_weights(rows: int) -> No
     weight = torch.stack([wave(k * angles) for k in (2, 5) for wave in (torch.cos, torch.sin)], 1) @ columns
     spec, weights = TensorSpec(("w",), (rows, 12), torch.float64), {"w": weight}
     (latent,) = latents_at(Shape(4, 0.01), [spec], weights, Factorizations(weights))
-    coarse = latent.coarse()
+    (coarse,) = coarse_of([latent]).values()
     assert isinstance(coarse, LowRank)
     assert coarse.periods[0] == rows
     assert (coarse.A.any(1)).sum() <= 8

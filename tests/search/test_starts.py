@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from nncomplexity.codecs import Entropy
 from nncomplexity.network import Distortion
 from nncomplexity.search.contract import DESCENT, Problem
-from nncomplexity.search.initial import at_the_weights
+from nncomplexity.search.initial import at_the_weights, lowest_ranks
 from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.start import COARSENESS
@@ -146,3 +147,37 @@ def test_without_bit_allocation_the_first_start_is_the_weights_in_coarse_steps()
         assert ratios == pytest.approx([ratios[0]] * len(ratios))  # one step size for all, in typical weights
         place = min(range(len(COARSENESS)), key=lambda index: abs(COARSENESS[index] - ratios[0]))
         assert place == 0 or measured.measure(candidate_of(at_the_weights(measured, COARSENESS[place - 1]))) > limit
+
+
+def of_ranks(**ranks: int) -> dict[str, torch.Tensor]:
+    """Matrices of 24 rows and 20 columns: so many equal singular values, and others of a hundredth."""
+    generator = torch.Generator().manual_seed(0)
+    found = {}
+    for name, rank in ranks.items():
+        U, V = (torch.linalg.qr(torch.randn(side, 20, generator=generator, dtype=torch.float64))[0] for side in (24, 20))
+        found[name] = ((U * torch.tensor([1.0] * rank + [0.01] * (20 - rank), dtype=torch.float64)) @ V.T).float()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("large", "ranks", "expected"),
+    [(False, {"few": 2, "more": 5, "full": 20}, {"few": 2, "more": 5}), (True, {"few": 2, "more": 5}, {"few": 5, "more": 5})],
+    ids=["small", "large"],
+)
+def test_each_matrix_has_its_lowest_rank_that_costs_little(
+    large: bool, ranks: dict[str, int], expected: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is the sum of the squared singular values that are left out, so the ranks are known. A large network has one rank."""
+    weights = of_ranks(**ranks)
+
+    def loss(given: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.stack([(given[name] - weight).square().sum() for name, weight in weights.items()]).sum()
+
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        measured = Trials(problem, Tensors(problem), [EPS], math.inf)
+        monkeypatch.setattr(Tensors, "large", large)
+        assert lowest_ranks(measured, {}, EPS) == expected
+        latents = {one.spec.name: one for one in at_the_weights(measured, 0.01, expected)}
+    assert {name: one.parts[0].shape[1] for name, one in latents.items() if len(one.parts) == 2} == expected
+    assert list(latents) == list(weights)

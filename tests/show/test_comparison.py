@@ -61,6 +61,13 @@ def test_one_network_measured_twice_stays_two(tmp_path: Path) -> None:
     assert differing_settings(sides) == {"budget": ["100", "400"]}
 
 
+def test_sizes_relative_to_a_base_are_not_compared_in_silence(tmp_path: Path) -> None:
+    plain, based = row()["settings"], {**row()["settings"], "relative_to": "ab" * 32}
+    files = [seeds(tmp_path, f"{number}.jsonl", [1.0], settings=one) for number, one in enumerate((plain, based))]
+    sides = sides_of(side_by_side([read_results(file) for file in files]))
+    assert differing_settings(sides) == {"relative_to": ["none", "a base of sha256 abababababab…"]}
+
+
 def test_trainings_are_drawn_over_their_steps_and_networks_over_distortion(tmp_path: Path) -> None:
     trainings = [read_results(seeds(tmp_path, name, [1.0])) for name in ("a.jsonl", "b.jsonl")]
     assert comparison(side_by_side(trainings)).kind == "dynamics"

@@ -109,6 +109,19 @@ def test_what_the_bits_are_relative_to_is_told(tmp_path: Path) -> None:
         text = parsed(page(read_results(tmp_path / "report.json"))).text
         assert f"what the network has learned beyond {words}" in text
         assert f"relative_to{words}" in text
+        assert "The base, whose bits are free, was made without these n examples." in text
+
+
+def test_rows_relative_to_a_base_say_so_too(tmp_path: Path) -> None:
+    one = row(1, run="runs/a")
+    for name, base in (("based", {"relative_to": "cd" * 32}), ("plain", {})):
+        line = json.dumps(one | {"settings": {**one["settings"], **base}})
+        (tmp_path / f"{name}.jsonl").write_text(line + "\n", encoding="utf-8")
+    text, plain = (parsed(page(read_results(tmp_path / f"{name}.jsonl"))).text for name in ("based", "plain"))
+    assert "a base of sha256 cdcd" in text
+    assert "The base, whose bits are free" in text
+    assert "sha256 cdcd" not in plain
+    assert "The base, whose bits are free" not in plain
 
 
 def test_what_is_not_told_is_not_shown(tmp_path: Path) -> None:

@@ -132,7 +132,9 @@ def test_a_scheduler_that_cannot_be_reached_is_one_line(
         assert main(command) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"nncomplexity: --scheduler: no Dask scheduler answers at {address} (")
-    for address in ("absent.json", ""):
+    Path("text.json").write_text("no JSON")
+    Path("other.json").write_text('{"id": "Scheduler-1"}')
+    for address in ("absent.json", "text.json", "other.json", ""):
         with pytest.raises(InputError, match=r"scheduler: expected the address of a Dask scheduler, such as .*, got '"):
             dask_executor(address).__enter__()
     assert not Path("rows.jsonl").exists()

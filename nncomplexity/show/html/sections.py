@@ -22,6 +22,7 @@ ASSUMPTIONS = (
     "The risk is that of the decoded weights on exactly these n examples.",
     "ε, ranks and steps may be chosen after the data were seen, because the bound holds for all files at once.",
 )
+ON_BASE = "The base, whose bits are free, was made without these n examples."
 
 
 def figure(
@@ -99,7 +100,8 @@ def bound_section(results: Results, point: Measurement, picture: str) -> str:
     if all(one.bound is None for every in results.networks for one in every.points):
         return ""
     word, rest = promise(point, chance_of(results))
-    listed = "".join(f"<li>{text}</li>" for text in ASSUMPTIONS)
+    on_base = any(one.settings.get("relative_to") for one in results.networks)
+    listed = "".join(f"<li>{text}</li>" for text in (*ASSUMPTIONS, *([ON_BASE] if on_base else [])))
     least = least_of_each(
         results, lambda one: one.bound.value if one.bound else None, lambda value: f"a bound of {rounded_up(value, 4)}"
     )

@@ -12,7 +12,7 @@ from nncomplexity.show.plots.rate_distortion import rate_distortion
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, runs_of
 
-_ALIKE = ("method", "codec", "budget", "loss_fn", "n")
+_ALIKE = ("method", "codec", "budget", "loss_fn", "n", "relative_to")
 """Settings that must be the same, or sizes can't be compared."""
 
 

@@ -241,8 +241,9 @@ def _spent(entries: Sequence[JsonObject]) -> dict[str, float]:
 def _settings(settings: JsonObject) -> dict[str, Any]:
     known = {key: _plain(key, settings[key]) for key in _SETTINGS if settings.get(key) is not None}
     base = settings.get("relative_to")
-    if isinstance(base, dict):
-        known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
+    path, digest = (base.get("path"), base.get("sha256")) if isinstance(base, dict) else (None, base)  # a row has only the digest
+    if path or digest:
+        known["relative_to"] = path or f"a base of sha256 {digest!s:.12}…"
     return known
 
 
