@@ -179,6 +179,8 @@ def test_the_shipped_networks_are_told_with_spread_and_ratios() -> None:
     rows += [{**key, "network": "grokking/memorised", "effort": "default", "seed": 8, "bits": 3000}]
     spread = math.log(4) / math.sqrt(2)
     assert f"| digits/mlp | kl | 0.1 | 2 | 200 | 100 | 400 | {spread:.3f} | 2 of 2 | 5 |" in report_shipped.repeats({"rows": rows})
+    assert report_shipped.shipped({"rows": rows}).count("| --- |") == 2
+    assert report_shipped.shipped({"rows": rows[4:6]}).count("| --- |") == 1
     assert report_shipped.repeats({"rows": rows[:1]}).splitlines()[-1].split(" | ")[7] == "–"
     assert report_shipped.efforts({"rows": rows}).splitlines()[2:] == [
         "| 7 | 4,000 | 160 | 25.0 | 3,000 | 100 | 30.0 | 20% |",

@@ -17,7 +17,7 @@ from benchmarks.cases.networks import ROOT
 from benchmarks.cases.record import Record, record_options
 from benchmarks.cases.subjects import GROKKING, Subject
 from benchmarks.measuring.convergence import measured
-from benchmarks.reporting.shipped import efforts, repeats
+from benchmarks.reporting.shipped import shipped as tables
 from nncomplexity.search import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "shipped.json"
@@ -48,8 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if not arguments.table:
         run(arguments.digits, arguments.grokking, arguments.output)
-    content = {"rows": Record.open(arguments.output, {}).rows}
-    print(repeats(content), efforts(content), sep="\n\n")
+    print(tables({"rows": Record.open(arguments.output, {}).rows}))
 
 
 if __name__ == "__main__":

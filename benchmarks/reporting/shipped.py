@@ -9,6 +9,12 @@ from benchmarks.reporting.markdown import table
 EFFORTS = ("quarter", "default")
 
 
+def shipped(content: Content) -> str:
+    """The table over seeds and, if the grokking pair was measured, that of its ratios."""
+    pair = any(row["network"].startswith("grokking/") for row in content["rows"])
+    return "\n\n".join([repeats(content), *([efforts(content)] if pair else [])])
+
+
 def repeats(content: Content) -> str:
     """For each network and distortion, by the default search: the sizes over seeds and their spread."""
     lines = []
