@@ -313,16 +313,6 @@ def test_every_setting_can_be_halved_and_doubled(name: str) -> None:
         assert ratio == pytest.approx(factor, abs=0.01) or (name in ("target", "soft") and factor == 2)
 
 
-def test_the_settings_table_has_ratios_and_the_spread_over_seeds() -> None:
-    sizes = {0.5: (100, 110), 1.0: (200, 220), 2.0: (400, 440)}
-    rows = [
-        {"setting": "batch", "factor": factor, "network": 0, "seed": seed, "bits": bits}
-        for factor, pair in sizes.items()
-        for seed, bits in enumerate(pair)
-    ]
-    assert settings.summary(rows).splitlines()[-1] == "| batch | 0.50 | 2.00 | 0.07 |"
-
-
 def test_a_network_of_the_settings_benchmark_is_within_the_bound() -> None:
     row = settings.measured(0, Tight(budget=40), 0)
     assert row["bits"] > 0

@@ -9,13 +9,12 @@ row.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from benchmarks.cases.networks import ROOT
 from benchmarks.cases.record import Record, Row, record_options
-from benchmarks.cases.trained import trained
+from benchmarks.cases.subjects import Subject, given
 from benchmarks.reporting.convergence import convergence
 from nncomplexity import estimate
 from nncomplexity.search import Tight
@@ -23,32 +22,22 @@ from nncomplexity.search import Tight
 OUTPUT = ROOT / "benchmarks" / "results" / "convergence.json"
 
 
-class Case(NamedTuple):
-    """A network under a distortion, and ε."""
-
-    network: str
-    distortion: str
-    eps: float
-
-
 CASES = (
-    Case("perceptron", "loss", 0.1),
-    Case("perceptron", "kl", 0.01),
-    Case("random labels", "loss", 0.05),
-    Case("regression", "loss", 0.01),
-    Case("addition, memorised", "loss", 0.1),
-    Case("addition, memorised", "kl", 0.1),
-    Case("addition, generalised", "kl", 0.1),
-    Case("recurrent", "loss", 0.02),
-    Case("convolutional", "loss", 0.05),
+    Subject("perceptron", "loss", 0.1),
+    Subject("perceptron", "kl", 0.01),
+    Subject("random labels", "loss", 0.05),
+    Subject("regression", "loss", 0.01),
+    Subject("addition, memorised", "loss", 0.1),
+    Subject("addition, memorised", "kl", 0.1),
+    Subject("addition, generalised", "kl", 0.1),
+    Subject("recurrent", "loss", 0.02),
+    Subject("convolutional", "loss", 0.05),
 )
 
 
-def measured(case: Case, method: Tight, seed: int) -> Row:
+def measured(case: Subject, method: Tight, seed: int) -> Row:
     """Bits of one search."""
-    given = trained(case.network)
-    loss = given.loss if case.distortion == "loss" else given.divergence
-    report = estimate(given.network, loss, case.eps, method=method, seed=seed)
+    report = estimate(*given(case.network, case.distortion), case.eps, method=method, seed=seed)
     return {
         "bits": report.bits,
         "evaluations": report.evaluations,
@@ -58,7 +47,7 @@ def measured(case: Case, method: Tight, seed: int) -> Row:
     }
 
 
-def run(cases: tuple[Case, ...], seeds: int, output: Path) -> Record:
+def run(cases: tuple[Subject, ...], seeds: int, output: Path) -> Record:
     """Measure the rows that the file at `output` doesn't have yet."""
     record = Record.open(output, {"seeds": seeds, "most": Tight().most})
     for case in cases:

@@ -1,37 +1,45 @@
-"""The effect of each setting of `tight`: the sizes with it halved and doubled, over seeds, on networks on which it was not chosen.
+"""The effect of each setting of `tight`: the sizes with it halved, doubled and off, over seeds, on networks on which it was not chosen.
 
-    python benchmarks/measuring/settings.py [--networks 3] [--seeds 5] [--settings learning_rate …]
+    python -m benchmarks.measuring.settings [--networks 3] [--seeds 5] [--settings learning_rate …]     # half an hour of one core
+    python -m benchmarks.measuring.settings --table                                                       # the table of what was measured
 
 The networks are perceptrons that this script trains on labels of a random teacher, each with other data; the settings were chosen on others.
-Writes benchmarks/results/settings.json, row by row, and prints the table. A setting whose effect is smaller than the spread over seeds
-is useless, and should be removed.
+Writes benchmarks/results/settings.json, row by row, and prints the table. The searches with no setting changed are measured once for all.
 """
 
-import argparse
-import math
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Record, Row
-from benchmarks.reporting.markdown import table
+from benchmarks.cases.record import Record, Row, record_options
+from benchmarks.reporting.settings import UNCHANGED
+from benchmarks.reporting.settings import settings as table_of
 from nncomplexity import estimate, loss_from
 from nncomplexity.search import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "settings.json"
-FACTORS = (0.5, 1.0, 2.0)
+FACTORS = (0.5, 2.0)
+OFF = {"first": 1024, "batch": 1200, "scale_rate": 0.0, "soft": 0.0, "response": 0.0, "integral": 0.0}
+"""Values that switch a part off: one cycle of all steps, all examples in a step, step sizes that aren't learned, rounding that is complete from
+the first step on, and the two parts of the controller."""
 EPS, EFFORT = 0.05, 1024
 """ε, and the steps of a search, a quarter of the default."""
 SETTINGS = tuple(field.name for field in fields(Tight) if field.name not in ("budget", "most", "gain"))
 
 
 def changed(name: str, factor: float) -> Tight:
-    """`tight` with one setting multiplied by a factor, within the setting's range."""
+    """`tight` with one setting multiplied by a factor, within the setting's range, or off for the factor 0; unchanged for `UNCHANGED`."""
+    if name == UNCHANGED:
+        return Tight(most=EFFORT)
+    if factor == 0:
+        return replace(Tight(most=EFFORT), **{name: OFF[name]})
     value = getattr(Tight(), name) * factor
     if isinstance(getattr(Tight(), name), int):
         value = max(1, round(value))
@@ -40,6 +48,7 @@ def changed(name: str, factor: float) -> Tight:
     return replace(Tight(most=EFFORT), **{name: value})
 
 
+@cache
 def network(
     number: int, hidden: int = 48, features: int = 16, classes: int = 5, examples: int = 1200
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -80,47 +89,28 @@ def measured(number: int, method: Tight, seed: int) -> Row:
     return {"bits": report.bits, "evaluations": report.evaluations, "cpu_seconds": report.cpu_seconds}
 
 
-def summary(rows: list[Row]) -> str:
-    """For each setting, halved and doubled, the geometric mean of the sizes relative to those without a change, and the spread over seeds."""
-    lines = []
-    for name in dict.fromkeys(row["setting"] for row in rows):
-        logs = {
-            factor: [math.log(row["bits"]) for row in rows if row["setting"] == name and row["factor"] == factor]
-            for factor in FACTORS
-        }
-        ratios = [f"{math.exp(mean(logs[factor]) - mean(logs[1.0])):.2f}" for factor in (0.5, 2.0)]
-        numbers = dict.fromkeys(row["network"] for row in rows)
-        spread = [
-            stdev([math.log(row["bits"]) for row in rows if (row["setting"], row["network"], row["factor"]) == (name, number, 1.0)])
-            for number in numbers
-        ]
-        lines.append([name, *ratios, f"{mean(spread):.2f}"])
-    return table(["setting", "halved", "doubled", "sd of ln over seeds"], lines)
-
-
-def run(settings: list[str], networks: int, seeds: int, output: Path) -> Record:
+def run(settings: Sequence[str], networks: int, seeds: int, output: Path) -> Record:
     """Measure the rows that the file at `output` doesn't have yet."""
-    record = Record.open(output, {"eps": EPS, "steps": EFFORT, "seeds": seeds})
-    for name in settings:
-        for factor in FACTORS:
-            for number in range(networks):
-                for seed in range(seeds):
-                    key = {"setting": name, "factor": factor, "network": number, "seed": seed}
-                    method = changed(name, factor)
-                    record.row(key, lambda number=number, method=method, seed=seed: measured(number, method, seed))
-        print(name, flush=True)
+    record = Record.open(output, {"eps": EPS, "steps": EFFORT, "networks": networks, "seeds": seeds})
+    off = [(name, 0.0) for name in settings if name in OFF]
+    for name, factor in [(UNCHANGED, 1.0), *product(settings, FACTORS), *off]:
+        for number, seed in product(range(networks), range(seeds)):
+            key = {"setting": name, "factor": factor, "network": number, "seed": seed}
+            record.row(key, partial(measured, number, changed(name, factor), seed))
+        print(name, factor, flush=True)
     return record
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record_options(__doc__, OUTPUT)
     parser.add_argument("--networks", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(summary(run(list(arguments.settings), arguments.networks, arguments.seeds, arguments.output).rows))
+    if not arguments.table:
+        run(arguments.settings, arguments.networks, arguments.seeds, arguments.output)
+    print(table_of({"rows": Record.open(arguments.output, {}).rows}))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from benchmarks.cases.networks import ROOT
 from benchmarks.reporting import (
+    before,
     comparison,
     convergence,
     curve,
+    curve_agreement,
     disagreement,
     families,
     foldings,
@@ -23,8 +25,11 @@ from benchmarks.reporting import (
     measures,
     mnist,
     paper,
+    paper_dynamics,
     rate_aware_rounding,
     scale,
+    settings,
+    shipped,
     stale,
     strangers,
 )
@@ -68,6 +73,11 @@ def sections() -> dict[str, str]:
         ("projection", "scale", scale.projection),
         ("known_answers", "known_answers", known_answers.known_answers),
         ("convergence", "convergence", convergence.convergence),
+        ("shipped", "shipped", shipped.shipped),
+        ("curve_agreement", "curve_agreement", curve_agreement.agreement),
+        ("settings", "settings", settings.settings),
+        ("paper_dynamics_scan", "paper_dynamics", paper_dynamics.scan),
+        ("paper_dynamics", "paper_dynamics", paper_dynamics.efforts),
         ("rate_aware_rounding", "rate_aware_rounding", rate_aware_rounding.rate_aware_rounding),
         ("measures_best", "measures", measures.best),
         ("measures", "measures", measures.against_known),
@@ -82,6 +92,9 @@ def sections() -> dict[str, str]:
     for name, record, tell in tables:
         if (RESULTS / f"{record}.json").exists():
             found[name] = _signed(tell(read(RESULTS / f"{record}.json")), f"{record}.json")
+    if (RESULTS / "before.json").exists():
+        records = [path for name in ("before", "convergence", "shipped") if (path := RESULTS / f"{name}.json").exists()]
+        found["before"] = _signed(before.before(*map(read, records)), *(path.name for path in records))
     if "mnist" in found:
         bounds = read(RESULTS / "mnist_bound.json") if "mnist_bound" in found else None
         found["mnist_picture"] = _caption("mnist.json")
