@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ def test_an_unknown_subject_is_refused(network: str, distortion: str, words: str
         subjects.given(network, distortion)
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists() or which("git") is None, reason="needs the history in git")
 def test_a_worker_measures_with_the_source_of_its_folder() -> None:
     with source("HEAD") as process:
         answer = process.measured(network="digits/convnet", distortion="loss", eps=1.0, budget=2, seed=0)
