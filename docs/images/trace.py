@@ -34,7 +34,7 @@ class Trace:
         candidates: the step after which each was measured, and its distortion on all examples, in ε.
         best: the step after which each measurement was made, and the bits of the best file then.
         cycles: the step at which each cycle ended.
-        starts: the step at which the cycles of each start began.
+        starts: the steps at which cycles began from another start than before.
     """
 
     eps: float
@@ -50,14 +50,16 @@ class Trace:
 def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight | None = None) -> Trace:
     """The trace of a search with seed 0, by default the default search."""
     trace = Trace(eps)
-    begun: list[object] = []
+    original, tried = tight.Search._cycle, list[tight.Start]()
+
+    def cycle(search: tight.Search, start: tight.Start, steps: int) -> bool:
+        if not tried or start is not tried[-1]:
+            tried.append(start)
+            trace.starts.append(trace.steps)
+        return original(search, start, steps)
 
     class Traced(Cycle):
         def run(self, integral: float = 0.0) -> Ended:
-            # A start keeps one list of latents, unless it begins anew.
-            if not any(latents is self._latents for latents in begun):
-                begun.append(self._latents)
-                trace.starts.append(trace.steps)
             ended = super().run(integral)
             trace.cycles.append(trace.steps)
             return ended
@@ -77,7 +79,7 @@ def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight |
                 trace.best.append((trace.steps, round(best)))
             return distortion
 
-    with patch.object(tight, "Cycle", Traced):
+    with patch.object(tight, "Cycle", Traced), patch.object(tight.Search, "_cycle", cycle):
         estimate(network, loss, eps, method=method or Tight(), seed=0)
     return trace
 
