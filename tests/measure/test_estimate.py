@@ -1,7 +1,6 @@
 """`estimate`: what every method must guarantee, on networks that are searched in a second."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from nncomplexity.file import read
 from nncomplexity.measure import reports_json
 from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
-from nncomplexity.search.latent import rounded
+from nncomplexity.search.latent import candidate_of, rounded
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.start import Factorizations, Shape, latents_at, quartimax, ranks_that_pay
 from tests.cases import cross_entropy_of
@@ -249,7 +248,7 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
     # Rows with much in common are no waves, although the constant of a basis of waves would contain what they share.
     common = {"w": torch.randn(31, 40, generator=generator) + 3 * torch.randn(40, generator=generator)}
     assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factorizations(common))[0].periods == (0, 0)
-    error = (replace(waves, precision=6).coarse().decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()
+    error = (candidate_of([waves])["waves"].decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()
     assert error < 0.15
 
 
