@@ -38,7 +38,7 @@ class Compensation:
     """
 
     def __init__(self, H: Tensor) -> None:
-        diagonal = H if H.dim() == 1 else H.diagonal()
+        diagonal = Moment(H).diagonal
         self._order = torch.argsort(diagonal, descending=True, stable=True)
         self._used = int((diagonal > 0).sum())
         self._moves: Tensor | None = None
