@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -18,12 +18,14 @@ from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import estimate
 from nncomplexity.network import (
+    Cache,
     Distortion,
     LossFn,
     MappingTarget,
     ModuleOrTensors,
     ModuleTarget,
     Snapshot,
+    caches,
     check_network,
     left_as_it_was,
     preserved_random_state,
@@ -120,39 +122,47 @@ def _measured(start: Row, model: ModuleOrTensors, settings: TrackSettings) -> Ro
     with keeping as tensors:
         network = model if isinstance(model, nn.Module) else tensors
         norm = l2_norm(tensors)
-        (original,) = _values(settings, network, loss_fn, [tensors])
+        stale = _stale(network, loss_fn)
+        (original,) = _values(settings, network, stale, [tensors])
         llc = learning_coefficient(settings, loss_fn, network, seed)
         reports = estimate(network, loss_fn, settings.eps, **settings.options(seed))
-        coarse = _values(settings, network, loss_fn, [report.coarse_weights() for report in reports])
-        with _lent(network, loss_fn) as lent:
+        coarse = _values(settings, network, stale, [report.coarse_weights() for report in reports])
+        with _lent(network, stale) as lent:
             nothing = zero_risk(settings, lent, tensors)
         critical = critical_keys(settings, loss_fn, network, reports)
         return measured_row(start, settings, norm, reports, original, coarse, llc, nothing) | critical
 
 
 def _values(
-    settings: TrackSettings, model: ModuleOrTensors, loss_fn: LossFn, several: Sequence[Mapping[str, Tensor]]
+    settings: TrackSettings, model: ModuleOrTensors, stale: Collection[Cache], several: Sequence[Mapping[str, Tensor]]
 ) -> list[UserValues]:
     """Risk and metrics of the network with each of these weights."""
     if settings.risk_fn is None and not settings.metrics:
         return [UserValues() for _ in several]
-    with _lent(model, loss_fn) as network:
+    with _lent(model, stale) as network:
         return [user_values(settings, partial(network, weights)) for weights in several]
 
 
+def _stale(model: ModuleOrTensors, loss_fn: LossFn) -> Collection[Cache]:
+    """The attributes of a module with values that belong to the weights it had, which the loss tells."""
+    if not isinstance(model, nn.Module) or not caches(model):
+        return ()
+    with Distortion(model, loss_fn, eps=0.0) as distortion:
+        return distortion.emptied
+
+
 @contextlib.contextmanager
-def _lent(model: ModuleOrTensors, loss_fn: LossFn) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
+def _lent(model: ModuleOrTensors, stale: Collection[Cache]) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
     """Use the network with other weights. It is a fresh copy, or the network itself if it can't be copied.
 
-    The network's own weights are restored at the end. The loss tells which values a module keeps that belong to other weights.
+    The network's own weights are restored at the end. The stale attributes are emptied each time.
 
     Yields:
         A function that returns the network with the weights that it is given.
     """
     target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
-    if target.caches():
-        with Distortion(model, loss_fn, eps=0.0) as distortion:
-            target.empty(distortion.emptied)
+    if stale:
+        target.empty(stale)
 
     def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
         target.renew()

@@ -51,7 +51,7 @@ from nncomplexity.network.divergence.inputs import (
 )
 from nncomplexity.network.divergence.kinds import look_like_probabilities
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
-from nncomplexity.network.loading import caches
+from nncomplexity.network.loading import Cache, caches
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
 from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of, with_numbers
@@ -107,6 +107,7 @@ __all__ = [
     "Base",
     "Batch",
     "Blocks",
+    "Cache",
     "Distortion",
     "Divergence",
     "DivergenceFrom",
