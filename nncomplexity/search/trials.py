@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
+from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
 
@@ -114,6 +115,17 @@ class Trials:
             return math.inf
         self.keep(tensors, distortion, origin, bits)
         self.report("starting")
+        return distortion if math.isfinite(distortion) else math.inf
+
+    def on_batch(self, moving: Mapping[str, CoarseTensor], batch: Minibatch) -> float:
+        """The distortion on a minibatch where some tensors are coarse and all others the original's; infinite if there is no finite loss."""
+        specs = [spec for spec in self.problem.skeleton.tensors if spec.name in moving]
+        decode = Decoded if self.tensors.large else decoded_together
+        try:
+            decoded: Mapping[str, Tensor] = decode(specs, [moving[spec.name] for spec in specs], self.distortion.device)
+            distortion = abs(self.distortion.loss(Overlaid(decoded, self.distortion.weights), batch.rows) - batch.original)
+        except FormatError:  # symbols so large that the product of factors is no longer exact
+            return math.inf
         return distortion if math.isfinite(distortion) else math.inf
 
     def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | Weigh | None = None) -> None:
