@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.file import CoarseTensor, dense, narrow
 from nncomplexity.network import Moment
-from nncomplexity.search.forms import Factors, Form, Pruned, Uniform
+from nncomplexity.search.forms import AT_ONCE, Factors, Form, Pruned, Uniform
 from nncomplexity.search.latent import snapped
 
 DAMPING = 0.01
@@ -57,7 +58,7 @@ class Compensation:
 
         Args:
             matrix: (m, k) a weight in units of its step.
-            alive: (m, k) 0 where an element is to be zero, and 1 elsewhere.
+            alive: (m, k) whether each element may be other than zero.
         """
         if self._moves is None:
             nearest = matrix.double().round()
@@ -115,13 +116,20 @@ class Rounding:
     def _dense(self, name: str, form: Uniform | Pruned, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(form.step, precision)
         moment = self._moments[name]
+        matrix = moment.matrix(weight)
         alive = moment.matrix(form.alive.reshape(weight.shape)) if isinstance(form, Pruned) else None
-        rounded = self._compensations[name].rounded(moment.matrix(weight).double() / step, alive)
-        symbols = moment.back(rounded, weight.shape)
-        largest = float(symbols.abs().max())
         # The numbers of a mask may be at the end of the range of float64.
-        room = torch.finfo(weight.dtype).max / step
-        return dense(narrow(symbols), step) if largest <= min(room, SYMBOL_LIMIT) else form.piece(weight, precision)
+        room = min(torch.finfo(weight.dtype).max / step, SYMBOL_LIMIT)
+        rows, parts = max(1, AT_ONCE // matrix.shape[1]), []
+        # Rows don't depend on each other.
+        for first in range(0, len(matrix), rows):
+            those = slice(first, first + rows)
+            rounded = self._compensations[name].rounded(matrix[those].double() / step, None if alive is None else alive[those])
+            if not float(rounded.abs().max()) <= room:
+                return form.piece(weight, precision)
+            parts.append(narrow(rounded))
+        symbols = torch.from_numpy(np.concatenate(parts))
+        return dense(moment.back(symbols, weight.shape).numpy(), step)
 
     def _low_rank(self, name: str, form: Factors, weight: Tensor, scale: float) -> Factors:
         """W ≈ s·A·B: B is fitted to A and rounded for inputs with moment H; then A is fitted to B and rounded for inputs with moment B·H·Bᵀ.
