@@ -90,11 +90,13 @@ class Rounding:
 
     Args:
         moments: by first name of the weights.
+        lean: whether to save memory, for large networks: how errors are compensated is computed for each piece anew. It takes as much
+            memory as the moments.
     """
 
-    def __init__(self, moments: Mapping[str, Moment]) -> None:
+    def __init__(self, moments: Mapping[str, Moment], *, lean: bool = False) -> None:
         self._moments = {name: moment for name, moment in moments.items() if float(moment.diagonal.sum()) > _LEAST}
-        self._compensations = {name: Compensation(moment.H) for name, moment in self._moments.items()}
+        self._compensations = {} if lean else {name: Compensation(moment.H) for name, moment in self._moments.items()}
 
     def piece(self, name: str, form: Form, weight: Tensor, precision: int, scale: float = 1.0) -> CoarseTensor:
         """The coarse tensor of a form of a weight.
@@ -106,7 +108,7 @@ class Rounding:
             precision: mantissa bits of the step sizes.
             scale: the factor by which step sizes are larger than those of the form, if errors are compensated.
         """
-        if name in self._compensations:
+        if name in self._moments:
             if isinstance(form, Uniform | Pruned):
                 return self._dense(name, replace(form, step=form.step * scale), weight, precision)
             if isinstance(form, Factors):
@@ -116,7 +118,7 @@ class Rounding:
     def _dense(self, name: str, form: Uniform | Pruned, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(form.step, precision)
         moment = self._moments[name]
-        matrix = moment.matrix(weight)
+        matrix, compensation = moment.matrix(weight), self._compensation(name)
         alive = moment.matrix(form.alive.reshape(weight.shape)) if isinstance(form, Pruned) else None
         # The numbers of a mask may be at the end of the range of float64.
         room = min(torch.finfo(weight.dtype).max / step, SYMBOL_LIMIT)
@@ -124,12 +126,15 @@ class Rounding:
         # Rows don't depend on each other.
         for first in range(0, len(matrix), rows):
             those = slice(first, first + rows)
-            rounded = self._compensations[name].rounded(matrix[those].double() / step, None if alive is None else alive[those])
+            rounded = compensation.rounded(matrix[those].double() / step, None if alive is None else alive[those])
             if not float(rounded.abs().max()) <= room:
                 return form.piece(weight, precision)
             parts.append(narrow(rounded))
         symbols = torch.from_numpy(np.concatenate(parts))
         return dense(moment.back(symbols, weight.shape).numpy(), step)
+
+    def _compensation(self, name: str) -> Compensation:
+        return self._compensations.get(name) or Compensation(self._moments[name].H)
 
     def _low_rank(self, name: str, form: Factors, weight: Tensor, scale: float) -> Factors:
         """W ≈ s·A·B: B is fitted to A and rounded for inputs with moment H; then A is fitted to B and rounded for inputs with moment B·H·Bᵀ.
@@ -142,7 +147,7 @@ class Rounding:
         if W.shape != (len(given.A), given.B.shape[1]):
             return form
         fitted = torch.linalg.lstsq(given.A, W).solution / given.scale
-        B = self._compensations[name].rounded(fitted / math.sqrt(scale))
+        B = self._compensation(name).rounded(fitted / math.sqrt(scale))
         B = B[B.any(1)]
         if not len(B):
             return form

@@ -196,6 +196,12 @@ class Overlaid(Mapping[str, Tensor]):
 
 
 def _root_mean_square(weight: Tensor) -> float:
-    weight = weight.double()
-    top = float(weight.abs().max())
-    return top * float((weight / top).square().mean().sqrt()) if top else 0.0
+    # In parts, because a large tensor in float64 takes much memory.
+    parts = torch.split(weight.reshape(-1), AT_ONCE)
+    top = max(float(part.double().abs().max()) for part in parts)
+    if not top:
+        return 0.0
+    means = torch.stack([(part.double() / top).square().mean() for part in parts])
+    # The weights are exactly 1 for a tensor in one part.
+    shares = torch.tensor([len(part) / weight.numel() for part in parts], dtype=torch.float64, device=means.device)
+    return top * float((shares * means).sum().sqrt())
