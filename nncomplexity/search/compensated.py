@@ -45,13 +45,14 @@ class Compensation:
         self._moves: Tensor | None = None
         if H.dim() == 1:
             return
-        kept = self._order[: self._used]
-        damped = H[kept][:, kept]
-        damped.diagonal().add_(DAMPING * diagonal[kept].mean())
         # In reversed order the inverse of the Cholesky factor of H is U, so H itself is never inverted.
-        L = torch.linalg.cholesky(damped.flip(0, 1))
+        backwards = self._order[: self._used].flip(0)
+        damped = H[backwards[:, None], backwards]
+        damped.diagonal().add_(DAMPING * diagonal[self._order[: self._used]].mean())
+        L = torch.linalg.cholesky(damped)
+        del damped  # each of these matrices may be large
         U = torch.linalg.solve_triangular(L, torch.eye(self._used, dtype=torch.float64), upper=False).flip(0, 1)
-        self._moves = U / U.diagonal()[:, None]
+        self._moves = U.div_(U.diagonal().clone()[:, None])
 
     def rounded(self, matrix: Tensor, alive: Tensor | None = None) -> Tensor:
         """Whole numbers (m, k), in float64.
