@@ -5,6 +5,8 @@ import math
 from benchmarks.cases.record import Content
 from benchmarks.reporting.markdown import table
 
+_METHODS = ("allocate", "tight", "quantize")
+
 
 def known_answers(content: Content) -> str:
     """Geometric means over seeds of found / planted, with the range if there are several seeds; and those over all networks.
@@ -12,7 +14,7 @@ def known_answers(content: Content) -> str:
     Networks with rescaled units have a line of their own at the end: they compute the planted function with other weights.
     """
     rows = content["rows"]
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    methods = sorted({row["method"] for row in rows}, key=_METHODS.index)
     lines = []
     for case, eps in dict.fromkeys((row["case"], row["eps"]) for row in rows):
         found = [[row["ratio"] for row in rows if (row["case"], row["eps"], row["method"]) == (case, eps, one)] for one in methods]
