@@ -108,7 +108,7 @@ class Matrix:
         """Code the symbols (count,), in column-major order. If they are None, read them."""
         if not self.count:
             return np.zeros(0, dtype=np.int64)
-        peak = None if symbols is None else int(np.abs(symbols).max())
+        peak = None if symbols is None else largest_magnitude(symbols)
         # The largest magnitude comes first. It bounds the alphabet, and a matrix of zeros ends here.
         peak = Natural(self.state.peaks).one(coder, peak)
         if peak == 0:
@@ -165,7 +165,7 @@ class Matrix:
 
     def weigh(self, symbols: Integers) -> tuple[float, int]:
         """Bits of the symbols, and their kind. A matrix of zeros has no kind, and 0 is returned for it."""
-        meter, peak = Meter(), int(np.abs(symbols).max(initial=0))
+        meter, peak = Meter(), largest_magnitude(symbols)
         Natural(self.state.peaks).one(meter, peak)
         if not peak:
             return meter.bits, 0
@@ -252,6 +252,11 @@ class Matrix:
             return symbols
         signed[signed] = signs == 1
         return np.negative(magnitudes, where=signed, out=magnitudes)
+
+
+def largest_magnitude(symbols: Integers) -> int:
+    """The largest magnitude, without a copy of the symbols; 0 if there are none."""
+    return max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
 
 
 def _distinct(symbols: Integers) -> tuple[Integers, Integers]:
