@@ -174,7 +174,7 @@ class Planes:
         )
         # Planes instead of numbers: neighbouring exponent bytes are alike, and the bytes of one number are not.
         for byte in range(self.width):
-            decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256))
+            decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256), kept=False)
             if symbols is None:
                 numbers[:, byte] = decoded
         return numbers.reshape(-1)
@@ -184,11 +184,14 @@ def _singly(one: Callable[[Coder, int | None], int], coder: Coder, symbols: Inte
     return np.array([one(coder, None if symbols is None else int(symbols[0]))], dtype=np.int64)
 
 
-def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK) -> Integers:
+def adaptive(
+    coder: Coder, symbols: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK, *, kept: bool = True
+) -> Integers:
     """Code (count,) symbols under a tally that learns after each block. A block has `first` symbols, or half as many as all blocks before it.
 
     Blocks allow vectorised code in both directions. Compared with learning after every symbol, they cost a fraction of a bit for each entry
-    of the table and each doubling of the length.
+    of the table and each doubling of the length. If the tally isn't `kept` for later symbols, it need not learn from the last block. This
+    saves half of the time for short records, and there may be thousands of them.
     """
     edges = block_edges(count, first)
     if isinstance(coder, Meter):
@@ -198,14 +201,17 @@ def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, f
     size = tally.frequencies.size
     decoded = np.empty(count, dtype=room_for(size - 1)) if symbols is None else symbols
     for start, stop in itertools.pairwise(edges):
+        learns = kept or stop < count
         seen: Integers | int = 0
         for part in parts_of(start, stop):
             given = None if symbols is None else symbols[part]
             found = coder.categorical(given, tally.frequencies, part.stop - part.start)
             if symbols is None:
                 decoded[part] = found
-            seen = seen + np.bincount(found, minlength=size)
-        tally.frequencies += tally.gain * seen
+            if learns:
+                seen = seen + np.bincount(found, minlength=size)
+        if learns:
+            tally.frequencies += tally.gain * seen
     return decoded
 
 
