@@ -327,7 +327,9 @@ class _ByScale:
         firsts = self._runs.news
         counts = np.add.reduceat(self._runs.counts, firsts)
         owners, contexts, found = (self._runs.keys(part)[firsts] for part in range(3))
-        order = np.argsort(((contexts << 7 | found) << 32) | owners)  # fewer than 128 tokens
+        # The entries are in the order of the matrices, which a stable sort keeps. NumPy sorts 16 bits, enough for 64 contexts and 128
+        # tokens, in a fraction of the time.
+        order = np.argsort((contexts << 7 | found).astype(np.uint16), kind="stable")
         self._order, self._back = order, np.empty_like(order)
         self._back[order] = np.arange(order.size)
         self._entries = owners[order], contexts[order], found[order], counts[order]

@@ -311,6 +311,8 @@ def narrow(symbols: Tensor) -> Integers:
 
 def narrowed(symbols: Integers) -> Integers:
     """`narrow` for an array."""
+    if symbols.dtype == np.int8:
+        return symbols
     largest = max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
     found: Integers = symbols.astype(room_for(largest))
     return found

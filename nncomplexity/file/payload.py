@@ -388,7 +388,9 @@ class _BitCounter:
         if not dense:
             return
         indices = [index for index, *_ in dense]
-        exponents = np.array([split_step(coarse.step, walk.precision)[1] for *_, coarse in dense])
+        steps = [coarse.step for *_, coarse in dense]
+        exponent_of = {step: split_step(step, walk.precision)[1] for step in set(steps)}
+        exponents = np.array([exponent_of[step] for step in steps])
         changes = np.diff(exponents, prepend=walk.exponent)
         lengths = np.frexp(np.abs(changes))[1]
         self._ledger.note(walk.exponents.tally, lengths.tolist(), indices)
