@@ -6,7 +6,7 @@ and step sizes take fewer bits with each tensor, and no table of frequencies is 
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +169,9 @@ class Planes:
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
         """Code the bytes (count,), one byte position after another. None reads them."""
+        if symbols is not None and self.count <= _AT_ONCE and not isinstance(coder, Meter):
+            _write_rows(coder, np.ascontiguousarray(symbols.reshape(-1, self.width).T, dtype=np.int32), flat_tally(256))
+            return symbols
         numbers = (
             np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
         )
@@ -213,6 +216,23 @@ def adaptive(
         if learns:
             tally.frequencies += tally.gain * seen
     return decoded
+
+
+def _write_rows(coder: Coder, rows: Integers, tally: Tally) -> None:
+    """Write rows (rows, n) of symbols one after another, each by `adaptive` with a copy of the tally.
+
+    The frequencies of all rows are computed at once. This takes half of the time for small tensors, of which there may be thousands.
+    """
+    size, edges = tally.frequencies.size, block_edges(rows.shape[1])
+    cells = rows + size * np.arange(len(rows))[:, None]
+    seen: Integers = np.zeros(len(rows) * size, dtype=np.int64)
+    tables: list[Sequence[Frequencies] | Frequencies] = [[tally.frequencies] * len(rows)]  # of all rows, for each block
+    for start, stop in itertools.pairwise(edges[:-1]):
+        seen += np.bincount(cells[:, start:stop].reshape(-1), minlength=seen.size)
+        tables.append(tally.frequencies + tally.gain * seen.reshape(len(rows), size))
+    for index, row in enumerate(rows):
+        for table, (start, stop) in zip(tables, itertools.pairwise(edges), strict=False):  # an empty row has no block
+            coder.categorical(row[start:stop], table[index], stop - start)
 
 
 def parts_of(start: int, stop: int) -> list[slice]:

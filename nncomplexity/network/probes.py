@@ -65,7 +65,7 @@ def slightly_changed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     for group in alike.values():
         every = Probe({"all": torch.cat([tensor.reshape(-1) for tensor in group.values()])}, changed)
         if every.moves("all"):  # with an infinity in one tensor, each is looked at alone
-            parts = every["all"].split([tensor.numel() for tensor in group.values()])
+            parts = torch.split(every["all"], [tensor.numel() for tensor in group.values()])
             made |= {name: part.view(tensor.shape) for (name, tensor), part in zip(group.items(), parts, strict=True)}
     # A loss gets the tensors of a dictionary in less time.
     return {name: made[name] for name in weights} if len(made) == len(weights) else Probe(weights, changed, made=made)
