@@ -383,7 +383,8 @@ class _BitCounter:
 
         This is equal to coding one tensor after another, and much faster for many small tensors.
         """
-        self._ledger.note(walk.forms.tally, [_form(coarse) for *_, coarse in tensors], [index for index, *_ in tensors])
+        forms = [_DENSE if isinstance(coarse, Dense) else _form(coarse) for *_, coarse in tensors]  # saves the search of `_form`
+        self._ledger.note(walk.forms.tally, forms, [index for index, *_ in tensors])
         dense = [(index, spec, coarse) for index, spec, coarse in tensors if isinstance(coarse, Dense)]
         if not dense:
             return
