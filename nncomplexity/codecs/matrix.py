@@ -236,7 +236,7 @@ class Matrix:
 
     def _by_table(self, coder: Coder, places: Integers | None, listed: Integers) -> Integers:
         """Code symbols as their places in an ascending list."""
-        found = adaptive(coder, places, self.count, flat_tally(listed.size, TABLE_GAIN), self.state.first)
+        found = adaptive(coder, places, self.count, flat_tally(listed.size, TABLE_GAIN), self.state.first, kept=False)
         return listed[found] if places is None else found
 
     def _by_scale(self, coder: Coder, symbols: Integers | None, peak: int, tables: Frequencies, levels: Tally) -> Integers:
@@ -247,7 +247,7 @@ class Matrix:
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
         # Signs are nearly fair coins. A strong prior keeps the table from learning noise, and a matrix of one sign still adapts.
         tally = Tally(self.state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN)
-        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally)
+        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally, kept=False)
         if symbols is not None:
             return symbols
         signed[signed] = signs == 1
