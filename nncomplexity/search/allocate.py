@@ -23,9 +23,9 @@ from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.layouts import layouts_of
 from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
-from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
+from nncomplexity.search.sensitivity import Sensitivities, groups_of
 from nncomplexity.search.start import first_that
-from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.tensors import Overlaid, Tensors
 from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22

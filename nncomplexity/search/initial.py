@@ -86,7 +86,8 @@ def near(trials: Trials, fixed: Mapping[str, Piece], batch: Minibatch, eps: floa
     def holds(index: int) -> bool:
         return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batch) <= limit
 
-    return COARSENESS[first_that(holds, len(COARSENESS))]
+    found: float = COARSENESS[first_that(holds, len(COARSENESS))]
+    return found
 
 
 def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float) -> list[Latent]:

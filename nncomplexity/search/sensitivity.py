@@ -8,7 +8,7 @@ If there are many tensors, those of one shape, which play one role, are measured
 import functools
 import math
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from nncomplexity.file import Constant
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.forms import AT_ONCE
 from nncomplexity.search.scans import PARTS
+from nncomplexity.search.tensors import Overlaid
 from nncomplexity.search.trials import Trials
 
 _FIRST = 2.0**-6
@@ -179,22 +180,6 @@ class Sensitivities:
         return noisy
 
 
-class Overlaid(Mapping[str, Tensor]):
-    """The tensors of `under`, with those of `over` in their place."""
-
-    def __init__(self, over: Mapping[str, Tensor], under: Mapping[str, Tensor]) -> None:
-        self._over, self._under = over, under
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._over[name] if name in self._over else self._under[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._under)
-
-    def __len__(self) -> int:
-        return len(self._under)
-
-
 def _root_mean_square(weight: Tensor) -> float:
     # In parts, because a large tensor in float64 takes much memory.
     parts = torch.split(weight.reshape(-1), AT_ONCE)
@@ -203,5 +188,5 @@ def _root_mean_square(weight: Tensor) -> float:
         return 0.0
     means = torch.stack([(part.double() / top).square().mean() for part in parts])
     # The weights are exactly 1 for a tensor in one part.
-    shares = torch.tensor([len(part) / weight.numel() for part in parts], dtype=torch.float64, device=means.device)
+    shares = torch.tensor([len(part) / weight.numel() for part in parts], dtype=torch.float64, device="cpu").to(means.device)
     return top * float((shares * means).sum().sqrt())

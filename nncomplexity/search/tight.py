@@ -160,7 +160,8 @@ class Search:
     def _go_on(self, begin: "Start") -> "Start":
         """Cycles from the start that another search has left."""
         start = replace(begin, latents=[latent.copy() for latent in begin.latents], feasible=True)
-        self._cycles(start, self._settings.first, self._settings.most)
+        # It begins near its answer, so half of a first cycle is enough.
+        self._cycles(start, max(1, self._settings.first // 2), self._settings.most)
         return start
 
     def _descend(self) -> "Start | None":
@@ -171,7 +172,7 @@ class Search:
         best: Start | None = None
         tried = _TRIED * self._settings.first
         for make in (self._of_low_rank, self._first, self._last):
-            before, start = self._trials.best(self._eps), make() if self._affords(self._settings.first) else None
+            before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
             self._cycles(start, 0, tried)
@@ -190,6 +191,9 @@ class Search:
 
     def _of_low_rank(self) -> Start | None:
         """Factors of the lowest ranks that cost a few ε, in the coarsest step sizes that cost about twice as much."""
+        unrounded = self._settings.soft * self._settings.first
+        if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
+            return None  # no candidate would come of the decompositions
         ranks = lowest_ranks(self._trials, self._batches.sample(), self._eps)
         return self._weights(near(self._trials, self._fixed, self._batches.sample(), self._eps, ranks), ranks) if ranks else None
 
@@ -228,7 +232,7 @@ class Search:
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged."""
         settings, trials = self._settings, self._trials
-        while (until is None or done < until) and self._affords(done or settings.first):
+        while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
             before, steps = trials.best(self._eps), done or settings.first
             feasible = self._cycle(start, steps)
             done += steps
@@ -239,10 +243,6 @@ class Search:
                 self.converged = idle and done >= _JUDGED * settings.first
                 if self.converged and before_last is not None and before_last < settings.gain and settings.budget is None:
                     return
-
-    def _affords(self, steps: int) -> bool:
-        """Whether the budget is enough for a cycle to have candidates, which begin where its rounding is complete."""
-        return self._trials.left >= GRADIENT_COST * self._batches.share * max(1.0, self._settings.soft * steps)
 
     def _cycle(self, start: Start, steps: int) -> bool:
         """One cycle. If it ends beyond ε, the start goes back to the last one that did not, or else becomes finer unless ε was near."""

@@ -12,7 +12,7 @@ from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
 from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
-from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.tensors import Overlaid, Tensors
 
 _KEPT = 3
 """Candidates to keep for each ε, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
@@ -118,7 +118,12 @@ class Trials:
         return distortion if math.isfinite(distortion) else math.inf
 
     def on_batch(self, moving: Mapping[str, CoarseTensor], batch: Minibatch) -> float:
-        """The distortion on a minibatch where some tensors are coarse and all others the original's; infinite if there is no finite loss."""
+        """The distortion on a minibatch with some tensors coarse and all others the original's.
+
+        It is infinite if the budget is spent, or if there is no finite loss.
+        """
+        if self.left < 1:
+            return math.inf
         specs = [spec for spec in self.problem.skeleton.tensors if spec.name in moving]
         decode = Decoded if self.tensors.large else decoded_together
         try:
