@@ -266,6 +266,6 @@ class Search:
 def _for_allocation(settings: Settings, share: float) -> float:
     """The evaluations of bit allocation, where a step takes this share of the examples.
 
-    A start is worth no more than all the steps from it, which cost less than one evaluation each where there are many examples.
+    A start is worth no more than the steps that it is tried for, which cost less than one evaluation each where there are many examples.
     """
-    return min(Allocate().budget, GRADIENT_COST * share * settings.most)
+    return min(Allocate().budget, GRADIENT_COST * share * _TRIED * settings.first)

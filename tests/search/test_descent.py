@@ -291,13 +291,13 @@ def test_with_many_examples_extensions_are_as_far_apart_as_other_measurements() 
         assert trials.spent - before == pytest.approx(gradients + 2, abs=0.01)  # after 100 and 150 steps
 
 
-def test_bit_allocation_gets_no_more_than_all_steps() -> None:
+def test_bit_allocation_gets_no_more_than_the_steps_of_a_trial() -> None:
     weights, loss = divided(320 * 256)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         trials = Trials(problem, Tensors(problem), [0.01], math.inf)
         Search(Settings(), trials, 0.01)._allocate()
-        assert 1 < trials.spent <= GRADIENT_COST * Settings().most / 320
+        assert 1 < trials.spent <= GRADIENT_COST * 1024 / 320
 
 
 @pytest.mark.parametrize(("ended_at", "goes_on"), [(1.9, True), (2.1, False)])

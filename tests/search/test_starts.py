@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from nncomplexity.codecs import Entropy
-from nncomplexity.network import Distortion
-from nncomplexity.search.batches import Minibatch
+from nncomplexity.file import Constant
+from nncomplexity.network import Distortion, MeanLoss
+from nncomplexity.search.batches import Batches, Minibatch
 from nncomplexity.search.contract import DESCENT, Problem
 from nncomplexity.search.initial import at_the_weights, lowest_ranks
 from nncomplexity.search.latent import candidate_of
@@ -148,6 +149,41 @@ def test_without_bit_allocation_the_first_start_is_the_weights_in_coarse_steps()
         assert ratios == pytest.approx([ratios[0]] * len(ratios))  # one step size for all, in typical weights
         place = min(range(len(COARSENESS)), key=lambda index: abs(COARSENESS[index] - ratios[0]))
         assert place == 0 or measured.measure(candidate_of(at_the_weights(measured, COARSENESS[place - 1]))) > limit
+
+
+def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {"one": torch.randn(6, 4, generator=generator), "two": torch.randn(6, 4, generator=generator)}
+    x = torch.randn(1000, 4, generator=generator)
+    loss = MeanLoss(lambda w, x, y: (x @ (w["one"] + w["two"]).T).square().sum(1) + 0 * y, x, torch.zeros(1000))
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        measured, batches = Trials(problem, Tensors(problem), [EPS], 20), Batches(distortion, 100, 3)
+        batch = batches.sample()
+        assert batch.rows is not None
+        assert len(batch.rows) == 100
+        before = distortion.evaluations
+        found = measured.on_batch({"one": Constant(0)}, batch)
+        assert distortion.evaluations - before == pytest.approx(0.1)
+        rows = x[batch.rows]
+        expected = (rows @ weights["two"].T).square().sum(1).mean() - (rows @ (weights["one"] + weights["two"]).T).square().sum(
+            1
+        ).mean()
+        assert found == pytest.approx(abs(float(expected)), rel=1e-5)
+        assert not any(measured.kept.values())  # nothing of it is an answer
+        assert torch.equal(batches.sample().rows, batch.rows)
+        with measured.at_most(0):
+            assert measured.on_batch({}, batch) == math.inf
+
+
+@pytest.mark.parametrize(("budget", "tried"), [(380, False), (400, True)])
+def test_factors_are_a_start_only_if_the_budget_reaches_their_first_candidate(budget: float, tried: bool) -> None:
+    """The first candidate comes when the rounding is complete: after half of 256 steps, of three evaluations each."""
+    weights = of_ranks(few=2)
+    with Distortion(weights, lambda given: (given["few"] - weights["few"]).square().sum()) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        search = Search(Settings(first=256), Trials(problem, Tensors(problem), [EPS], budget), EPS)
+        assert (search._of_low_rank() is not None) is tried
 
 
 def of_ranks(**ranks: int) -> dict[str, torch.Tensor]:
