@@ -13,6 +13,8 @@
 - `taskmodule`: finds and calls the user's functions, such as `mytask:loss`
 - `usercode`: exceptions of the user's functions in one line, with the file and the line
 - `loading`: ways to put weights into a module so that its parts use them
+- `attributes`: what the parts of a module hold besides the state dict, and how to restore it
+- `caches`: attributes that may hold values computed from weights, and how to empty them
 - `target`: the argument of a loss: a copy of a module, or a dictionary of tensors
 - `snapshot`: a copy of a network, for another process
 - `modes`: which parts of a network behave differently in training mode
@@ -26,6 +28,7 @@
 - `calling`: the state in which the user's functions are called: random state, gradients, empty caches
 """
 
+from nncomplexity.network.caches import Cache, caches
 from nncomplexity.network.calling import RandomState, fixed_random_state
 from nncomplexity.network.constant import constant, constant_loss, constant_loss_of, constant_risk
 from nncomplexity.network.devices import devices_here
@@ -51,7 +54,6 @@ from nncomplexity.network.divergence.inputs import (
 )
 from nncomplexity.network.divergence.kinds import look_like_probabilities
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
-from nncomplexity.network.loading import Cache, caches
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
 from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of, with_numbers

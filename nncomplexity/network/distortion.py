@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import SMALL, no_anomaly_detection, users_switches, usual_switches
+from nncomplexity.network.caches import Cache
 from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same, numpy_state
 from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.garbage import collected_each_few_evaluations
 from nncomplexity.network.layout import Arrangement, Layout
-from nncomplexity.network.loading import Cache
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.moments import Moment, Watch, slow_attention

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, owners, training_mode
+from nncomplexity.network.attributes import inside, owners
+from nncomplexity.network.loading import COPY_VALUES, LoadMethod, load_methods_of, training_mode
 from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 from nncomplexity.words import error_line, listed, text_of
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import Cache, Emptying
+from nncomplexity.network.caches import Cache, Emptying
 from nncomplexity.network.modes import depends_on_mode, evaluating, of_torch
 from nncomplexity.network.probes import Probe, random, slightly_changed
 from nncomplexity.network.target import Target

@@ -13,18 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import (
-    COPY_VALUES,
-    Attributes,
-    Cache,
-    LoadMethod,
-    caches,
-    empty,
-    forget_cached_properties,
-    is_filled,
-    load_methods_of,
-    retained_state,
-)
+from nncomplexity.network.attributes import Attributes, forget_cached_properties, retained_state
+from nncomplexity.network.caches import Cache, caches, empty, is_filled
+from nncomplexity.network.loading import COPY_VALUES, LoadMethod, load_methods_of
 from nncomplexity.network.modulestate import (
     Backup,
     copied,

@@ -14,7 +14,8 @@ from torch.nn.utils import parametrizations, parametrize
 
 from nncomplexity import InputError, estimate
 from nncomplexity.network import Distortion
-from nncomplexity.network.loading import COPY_VALUES, Attributes, LoadMethod, load_methods_of
+from nncomplexity.network.attributes import Attributes
+from nncomplexity.network.loading import COPY_VALUES, LoadMethod, load_methods_of
 from tests.cases import cross_entropy_of
 
 X = torch.randn(128, 8, generator=torch.Generator().manual_seed(1))
