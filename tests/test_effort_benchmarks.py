@@ -120,9 +120,9 @@ def test_sizes_before_are_compared_by_means_over_seeds() -> None:
 
 
 def test_the_unchanged_settings_are_measured_once_for_all(tmp_path: Path, counted: Counted) -> None:
-    settings.run(["batch", "checks"], 2, 3, tmp_path / "record.json")
+    settings.run(["batch", "bound"], 2, 3, tmp_path / "record.json")
     assert len(counted.calls) == 6 * (1 + 2 * 2 + 1)
-    record = settings.run(["batch", "checks"], 2, 3, tmp_path / "record.json")
+    record = settings.run(["batch", "bound"], 2, 3, tmp_path / "record.json")
     assert len(counted.calls) == len(record.rows) == 36
     assert [method.batch for _, method, _ in counted.calls[::6]] == [256, 128, 512, 256, 256, 1200]
 

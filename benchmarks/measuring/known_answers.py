@@ -1,13 +1,13 @@
 """Sizes found for networks whose size is known, by three searches under one coder.
 
-    python -m benchmarks.measuring.known_answers            # about ten minutes of one core
-    python -m benchmarks.measuring.known_answers --table    # the table of what was measured
+    python -m benchmarks.measuring.known_answers                   # about ten minutes of one core
+    python -m benchmarks.measuring.known_answers --again tight     # its rows once more
+    python -m benchmarks.measuring.known_answers --table           # the table of what was measured
 
 Each network is planted (`benchmarks.cases.planted`): its weights have a short description, and noise is added that costs half of ε. The
 measure is the ratio found / planted; 1 is perfect. Seeds from 100 on are only for this table: no setting was chosen on them.
 """
 
-import argparse
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.cases.networks import ROOT
 from benchmarks.cases.planted import FAMILIES, Planted, divergence
-from benchmarks.cases.record import Record, Row
+from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.reporting.known_answers import known_answers
 from nncomplexity import Report, estimate
 
@@ -27,14 +27,17 @@ METHODS = ("allocate", "tight", "quantize")
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
-    record = Record.open(RESULTS, {"eps": EPS, "seeds": SEEDS, "methods": METHODS, "codec": "entropy"})
-    if not arguments.parse_args().table:
+    parser = record_options(__doc__, RESULTS)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--again", nargs="+", default=[], choices=METHODS, help="methods whose rows are measured again")
+    arguments = parser.parse_args()
+    record = Record.open(arguments.output, {"eps": EPS, "seeds": SEEDS, "methods": METHODS, "codec": "entropy"})
+    if not arguments.table:
         torch.set_num_threads(1)
+        record.forget(arguments.again, [planted.name for planted in networks()])
         for planted in networks():
             for eps in EPS:
-                for method in METHODS:
+                for method in arguments.methods:
                     key = {"case": planted.name, "seed": planted.seed, "eps": eps, "method": method}
                     row = record.row(key, partial(measured, planted, eps, method))
                     print(f"{planted.name}, seed {planted.seed}, ε = {eps:g}, {method}: {row['ratio']:.2f}", flush=True)

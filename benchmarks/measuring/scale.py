@@ -1,6 +1,6 @@
 """The cost of a measurement as networks grow: seconds by purpose, and memory.
 
-    python benchmarks/measuring/scale.py [--sizes 1M 4M ...] [--methods tight quantize] [--budget 30] [--eps 0.25]
+    python benchmarks/measuring/scale.py [--sizes 1M 4M ...] [--methods tight allocate quantize] [--budget 30] [--eps 0.25]
 
 Networks have the shapes of GPT-2 (one those of BERT) and random numbers: the rank of each matrix is an eighth of its short side, plus noise
 with a tenth of its energy. The loss is the mean over the tensors of ‖W − W₀‖² / ‖W₀‖². It reads every element once and is so cheap that the
@@ -31,10 +31,11 @@ from benchmarks.cases.sizes import SIZES
 from nncomplexity.file import bitstream, coarse
 from nncomplexity.measure import layers
 from nncomplexity.network import Distortion
-from nncomplexity.search import contract, layouts, method_named, start
+from nncomplexity.search import contract, layouts, method_named, operating_points, start
 
 FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of this name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
+METHODS = ("tight", "allocate", "quantize")
 
 
 def network(size: str) -> dict[str, Tensor]:
@@ -117,7 +118,8 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
     watch = Stopwatch()
     watch.wrap(Distortion, "_measure", "loss")
     watch.wrap(Distortion, "_differentiate", "loss")
-    watch.wrap(start.Factors, "cheapest", "decomposition")
+    watch.wrap(start.Factorizations, "latents", "decomposition")
+    watch.wrap(operating_points, "low_rank_scan", "decomposition")
     watch.wrap(layouts, "numbers", "decomposition")
     watch.wrap(layers, "_effective_rank", "decomposition")
     for owner, name in (
@@ -150,8 +152,8 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--methods", nargs="+", choices=("tight", "quantize"), default=["tight", "quantize"])
-    parser.add_argument("--budget", type=int, default=30, help="of tight; quantize has a fifth of it")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--budget", type=int, default=30, help="of tight and allocate; quantize has a fifth of it")
     parser.add_argument("--eps", type=float, default=0.25)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--again", action="store_true")
@@ -165,7 +167,7 @@ def main() -> None:
     for size in arguments.sizes:
         base: dict[str, Any] = {}
         for method in arguments.methods:
-            budget = arguments.budget if method == "tight" else max(2, arguments.budget // 5)
+            budget = max(2, arguments.budget // 5) if method == "quantize" else arguments.budget
             key = {"case": size, "method": method, "budget": budget, "eps": arguments.eps}
             if arguments.again:
                 record.rows = [row for row in record.rows if any(row.get(name) != value for name, value in key.items())]
@@ -181,7 +183,7 @@ def main() -> None:
 
 
 def _process(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.scale", "--one", size, method, str(budget), str(eps)]
+    command = [sys.executable, "-m", "benchmarks.measuring.scale", "--one", size, method, str(budget), str(eps)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -14,9 +14,9 @@ BUDGETS = (30, 400)
 
 def scale(content: Content) -> str:
     """A row for each network and method, smallest network first."""
-    order = list(SIZES)
+    order, methods = list(SIZES), ("tight", "allocate", "quantize")
     lines = []
-    for row in sorted(content["rows"], key=lambda row: (row["method"] != "tight", order.index(row["case"]))):
+    for row in sorted(content["rows"], key=lambda row: (methods.index(row["method"]), order.index(row["case"]))):
         lines.append(
             [
                 row["case"],

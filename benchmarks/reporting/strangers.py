@@ -1,6 +1,7 @@
 """The table of networks that others trained: bits of three methods, and how faithful their files are."""
 
 import math
+from collections.abc import Sequence
 
 from benchmarks.cases.record import Content, Row
 from benchmarks.reporting.markdown import table
@@ -38,7 +39,18 @@ def strangers(content: Content) -> str:
         return text
     descents = sum(row["origin"] == DESCENT for row in found)
     others = "by bit allocation or uniform quantization in the others"
-    return f"{text}\n\n`tight` found its file by descent in {descents} of {len(found)} cases, and {others}."
+    return f"{text}\n\n`tight` found its file by descent in {descents} of {len(found)} cases, and {others}.{_effort(rows)}"
+
+
+def _effort(rows: Sequence[Row]) -> str:
+    """A sentence on the evaluations of `allocate`, and on its time as a share of the time of `tight`; empty if there is nothing to compare."""
+    tight = {(row["case"], row["eps"]): row["cpu_seconds"] for row in rows if row["method"] == "tight"}
+    allocate = [row for row in rows if row["method"] == "allocate"]
+    shares = [row["cpu_seconds"] / time for row in allocate if (time := tight.get((row["case"], row["eps"])))]
+    if not shares:
+        return ""
+    most = max(row["evaluations"] for row in allocate)
+    return f" `allocate` took at most {most:.0f} evaluations for an ε, and {min(shares):.2f} to {max(shares):.2f} of the time of `tight`."
 
 
 def _mean(values: list[float]) -> float:

@@ -5,6 +5,7 @@ know how often each symbol occurred in earlier blocks under its context, and one
 matrices thousands of times, and coding them block by block would take nearly all of its time.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from nncomplexity.codecs.contract import Frequencies, Integers
 
+_FEW_PAIRS = 32
+"""This number of pairs of a block and a symbol is always counted, and not sorted."""
 _RADIX_LIMIT = 1 << 16
 """Keys below this are sorted as 16-bit integers, because NumPy has a radix sort for them."""
 
@@ -36,12 +39,12 @@ def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencie
     """
     if not symbols.size:
         return 0.0
-    lengths = np.diff(edges)
+    starts, lengths = _starts_and_lengths(tuple(edges))
     blocks = np.repeat(np.arange(lengths.size), lengths)
-    totals = frequencies.sum() + gain * np.asarray(edges[:-1])
-    if lengths.size * frequencies.size <= symbols.size:
+    totals = frequencies.sum() + gain * starts
+    pairs = lengths.size * frequencies.size
+    if pairs <= max(symbols.size, _FEW_PAIRS):
         # So few pairs of a block and a symbol are counted in less time than a sort takes.
-        pairs = lengths.size * frequencies.size
         counts = np.bincount(blocks * frequencies.size + symbols, minlength=pairs).reshape(lengths.size, -1)
         later = np.cumsum(counts, axis=0)
         logs = float((counts * np.log2(frequencies + gain * (later - counts))).sum())
@@ -50,6 +53,13 @@ def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencie
         logs = _log_frequencies(symbols, blocks, frequencies, gain)
         frequencies += gain * np.bincount(symbols, minlength=frequencies.size)
     return float((lengths * np.log2(totals)).sum()) - logs
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _starts_and_lengths(edges: tuple[int, ...]) -> tuple[Integers, Integers]:
+    """The beginnings of blocks with these edges, and their lengths. A search asks for a few sets of edges, thousands of times."""
+    starts: Integers = np.array(edges[:-1], dtype=np.int64)
+    return starts, np.diff(edges)
 
 
 def weigh_contexts(symbols: Integers, contexts: Integers, blocks: Integers, tables: Frequencies, gain: int) -> float:

@@ -94,7 +94,9 @@ class DeadLines:
             return None
         # The difference in bits between saying that a matrix has marks and that it has none.
         price = math.log2(float(self.marked.frequencies[0] / self.marked.frequencies[1]))
-        saved = _saved(marks, int(np.count_nonzero(present)), float(np.abs(grid).mean())) - price
+        # From two sums, because an array of the magnitudes of a large matrix would take much memory.
+        mean = (2 * int(grid.sum(where=grid > 0)) - int(grid.sum())) / grid.size
+        saved = _saved(marks, int(np.count_nonzero(present)), mean) - price
         if saved < _LEAST_SAVING:
             return None
         # The saving is an estimate; the bits of the marks are counted exactly. The tallies are copied, because nothing is coded yet.

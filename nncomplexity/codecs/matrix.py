@@ -108,7 +108,7 @@ class Matrix:
         """Code the symbols (count,), in column-major order. If they are None, read them."""
         if not self.count:
             return np.zeros(0, dtype=np.int64)
-        peak = None if symbols is None else int(np.abs(symbols).max())
+        peak = None if symbols is None else largest_magnitude(symbols)
         # The largest magnitude comes first. It bounds the alphabet, and a matrix of zeros ends here.
         peak = Natural(self.state.peaks).one(coder, peak)
         if peak == 0:
@@ -165,7 +165,7 @@ class Matrix:
 
     def weigh(self, symbols: Integers) -> tuple[float, int]:
         """Bits of the symbols, and their kind. A matrix of zeros has no kind, and 0 is returned for it."""
-        meter, peak = Meter(), int(np.abs(symbols).max(initial=0))
+        meter, peak = Meter(), largest_magnitude(symbols)
         Natural(self.state.peaks).one(meter, peak)
         if not peak:
             return meter.bits, 0
@@ -236,7 +236,7 @@ class Matrix:
 
     def _by_table(self, coder: Coder, places: Integers | None, listed: Integers) -> Integers:
         """Code symbols as their places in an ascending list."""
-        found = adaptive(coder, places, self.count, flat_tally(listed.size, TABLE_GAIN), self.state.first)
+        found = adaptive(coder, places, self.count, flat_tally(listed.size, TABLE_GAIN), self.state.first, kept=False)
         return listed[found] if places is None else found
 
     def _by_scale(self, coder: Coder, symbols: Integers | None, peak: int, tables: Frequencies, levels: Tally) -> Integers:
@@ -247,11 +247,16 @@ class Matrix:
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
         # Signs are nearly fair coins. A strong prior keeps the table from learning noise, and a matrix of one sign still adapts.
         tally = Tally(self.state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN)
-        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally)
+        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally, kept=False)
         if symbols is not None:
             return symbols
         signed[signed] = signs == 1
         return np.negative(magnitudes, where=signed, out=magnitudes)
+
+
+def largest_magnitude(symbols: Integers) -> int:
+    """The largest magnitude, without a copy of the symbols; 0 if there are none."""
+    return max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
 
 
 def _distinct(symbols: Integers) -> tuple[Integers, Integers]:

@@ -14,9 +14,11 @@ distribution with mean μ. Only additions, multiplications and divisions of floa
 import functools
 from bisect import bisect_right
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
@@ -45,6 +47,8 @@ _GROUP = 1 << 16
 """The number of symbols whose contexts a writer computes at once."""
 _AT_ONCE = 256
 """The largest matrix, in symbols, whose columns are all coded at once. The time is quadratic in the number of symbols."""
+_ONE_OF = np.eye(_DIRECT)
+"""(tokens, tokens) for each token that is its own magnitude, 1 in its place and 0 elsewhere."""
 _GATHER = 1 << 12
 """The number of symbols whose tables are gathered at once."""
 
@@ -129,8 +133,10 @@ class Magnitudes:
         if level is None and magnitudes is not None:
             level = min(int(context_of(magnitudes.mean())), LEVELS - 1)
         level = Categorical(levels).one(coder, level)
-        scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
         alphabet = bisect_right(_FLOOR_NUMBERS, self.peak)  # `alphabet_of` for one number
+        if magnitudes is None and self.rows <= _FIRST_BLOCK:
+            return _read_columns(coder, self, float(MEANS[level]), alphabet, tables)
+        scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
         if magnitudes is None:
             return self._read(coder, scales, alphabet, tables)
         # Contexts of all columns at once could take many times the memory of the matrix.
@@ -150,8 +156,6 @@ class Magnitudes:
         return magnitudes
 
     def _read(self, coder: Coder, scales: "_Scales", alphabet: int, tables: Frequencies) -> Integers:
-        if len(scales.blocks) == 1:
-            return _read_columns(coder, self, float(scales.expected), alphabet, tables)
         decoded = np.empty((self.columns, self.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
         for j, column in enumerate(decoded):
             column_sum = 0
@@ -216,15 +220,16 @@ def contexts_of(
     count, columns, rows = parts.shape
     starts, sizes = blocks_of(rows)
     j = columns_before + np.arange(columns)[:, None]
-    sums = np.add.reduceat(parts, starts, axis=2)
+    sums = np.add.reduceat(parts, starts, axis=2) if len(starts) > 1 else parts.sum(axis=2, keepdims=True)
     before = np.cumsum(sums, axis=2) - sums
     totals = total_before + np.cumsum(sums.reshape(count, -1), axis=1).reshape(sums.shape) - sums
     overall = _mean(totals, j * rows + starts, 8 * BELIEF, expected[:, None, None])
     column = _mean(before, starts, 2 * BELIEF, overall * profiles[:, :, None])
     above = rows_before + np.cumsum(parts, axis=1) - parts
-    overall = np.repeat(overall, sizes, axis=2)
+    if len(starts) > 1:  # one block is broadcast over the rows
+        overall, column = np.repeat(overall, sizes, axis=2), np.repeat(column, sizes, axis=2)
     row = (above + BELIEF * overall) / (overall * (j + BELIEF))
-    return context_of(np.repeat(column, sizes, axis=2) * row)
+    return context_of(column * row)
 
 
 @functools.lru_cache(maxsize=256)
@@ -324,21 +329,29 @@ def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: i
     The frequencies for a symbol are those of its table, plus the increases by earlier columns under its context.
     """
     tokens, context = part.reshape(-1), contexts.reshape(-1)
-    column = np.repeat(np.arange(len(part)), part.shape[1])
     # A matrix of all pairs says which earlier symbols change the frequencies of which later ones. It is fast for so few symbols.
-    seen = (context[:, None] == context) & (column < column[:, None])
-    added = seen.astype(np.float64) @ (tokens[:, None] == np.arange(alphabet)).astype(np.float64)
+    seen = (context[:, None] == context) & _earlier_columns(*part.shape)
+    added = seen.astype(np.float64) @ _ONE_OF[tokens, :alphabet]
     coder.categorical(tokens, tables[:, :alphabet].take(context, axis=0) + GAIN * added, tokens.size)
     np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(GAIN))
+
+
+@functools.lru_cache(maxsize=64)
+def _earlier_columns(columns: int, rows: int) -> NDArray[np.bool_]:
+    """(n, n) whether the second symbol is in an earlier column than the first, in column-major order."""
+    column = np.repeat(np.arange(columns), rows)
+    earlier: NDArray[np.bool_] = column < column[:, None]
+    return earlier
 
 
 def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: int, tables: Frequencies) -> Integers:
     """Read the magnitudes of a matrix whose columns are one block each. For so few symbols, Python numbers are faster than arrays."""
     profile = [1.0] * model.columns if model.profile is None else model.profile.tolist()
-    decoded = np.empty((model.columns, model.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
+    columns: list[list[int]] = []
     sums, total = [0] * model.rows, 0
     used = np.ascontiguousarray(tables[:, :alphabet])
-    for j, column in enumerate(decoded):
+    entries = used.reshape(-1).data  # a view, of which Python changes a single number in a fraction of the time
+    for j in range(model.columns):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
         mean, prior, belief = overall * profile[j], BELIEF * overall, overall * (j + BELIEF)
         # Rows with the same sum so far have the same context, so it is computed once for each different sum.
@@ -347,14 +360,14 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
         if alphabet <= _DIRECT:
             values = coder.categorical(None, used.take(context, axis=0), model.rows).tolist()
             for row, token in zip(context, values, strict=True):
-                used[row, token] += GAIN
+                entries[row * alphabet + token] += GAIN
         else:
             values = _tokens(coder, None, np.array(context), alphabet, used).tolist()
-        column[:] = values
-        sums = [seen + value for seen, value in zip(sums, values, strict=True)]
+        columns.append(values)
+        sums = list(map(add, sums, values))
         total += sum(values)
     tables[:, :alphabet] = used
-    return decoded.reshape(-1)
+    return np.array(columns, dtype=room_for(int(_FLOORS[alphabet]) - 1)).reshape(-1)
 
 
 def _weigh_tokens(part: Integers, contexts: Integers, alphabet: int, tables: Frequencies, sizes: Integers) -> float:

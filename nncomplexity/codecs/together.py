@@ -26,7 +26,7 @@ LARGEST = 1 << 12
 """The bits of a matrix with more symbols are counted for it alone, because this takes no longer."""
 MOST = 1 << 17
 """The largest number of symbols in all matrices whose bits are counted at once."""
-_CELLS = 16
+_CELLS = 32
 """If there are at most this factor more possible keys than symbols, the keys are counted by `bincount` and not by a sort."""
 _EDGES, _OWN_EDGES = (
     np.array(block_edges(LARGEST)),
@@ -327,7 +327,9 @@ class _ByScale:
         firsts = self._runs.news
         counts = np.add.reduceat(self._runs.counts, firsts)
         owners, contexts, found = (self._runs.keys(part)[firsts] for part in range(3))
-        order = np.argsort(((contexts << 7 | found) << 32) | owners)  # fewer than 128 tokens
+        # The entries are in the order of the matrices, which a stable sort keeps. NumPy sorts 16 bits, enough for 64 contexts and 128
+        # tokens, in a fraction of the time.
+        order = np.argsort((contexts << 7 | found).astype(np.uint16), kind="stable")
         self._order, self._back = order, np.empty_like(order)
         self._back[order] = np.arange(order.size)
         self._entries = owners[order], contexts[order], found[order], counts[order]
@@ -397,11 +399,11 @@ class _Runs:
             packed = (packed << width) | part
         if 1 << sum(widths) <= _CELLS * packed.size:  # if there are few possible keys, counting is faster than sorting
             counts = np.bincount(packed)
-            self._keys = np.flatnonzero(counts)
+            self._keys = np.flatnonzero(counts > 0)  # NumPy finds what is true much faster than what isn't 0
             self.counts = counts[self._keys]
             firsts = np.cumsum(self.counts) - self.counts
         else:
-            packed.sort()
+            packed.sort(kind="stable")  # the faster kind here, because owners are in order already
             firsts = np.flatnonzero(_changes(packed))
             self._keys, self.counts = packed[firsts], np.diff(firsts, append=packed.size)
         self._widths = widths

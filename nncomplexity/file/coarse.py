@@ -143,6 +143,8 @@ class Lossless:
 
 
 Piece = Constant | Dense | LowRank | Lossless
+_WITH_STEPS = (Dense, LowRank)
+"""A tuple, in which `isinstance` looks faster than in a union."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,12 @@ def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor
         counts = [spec.count for spec, _ in group]
         steps = np.repeat([coarse.step for _, coarse in group], counts)
         values = round_once(_doubles(symbols, device).mul_(torch.from_numpy(steps).to(device)), dtype)
-        found |= {spec.name: part.view(spec.shape) for (spec, _), part in zip(group, torch.split(values, counts), strict=True)}
+        shapes = {spec.shape for spec, _ in group}
+        if len(shapes) == 1:
+            parts = values.view(len(group), *shapes.pop()).unbind()
+        else:
+            parts = tuple(part.view(spec.shape) for (spec, _), part in zip(group, torch.split(values, counts), strict=True))
+        found |= {spec.name: part for (spec, _), part in zip(group, parts, strict=True)}
     for alike in factored.values():
         found |= _multiplied(alike, device)
     return found
@@ -311,6 +318,8 @@ def narrow(symbols: Tensor) -> Integers:
 
 def narrowed(symbols: Integers) -> Integers:
     """`narrow` for an array."""
+    if symbols.dtype == np.int8:
+        return symbols
     largest = max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
     found: Integers = symbols.astype(room_for(largest))
     return found
@@ -329,7 +338,7 @@ def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:
     for piece in coarse.pieces if isinstance(coarse, Pieces) else (coarse,):
         # The range of the symbols' dtype gives the answer for nearly every tensor, and takes no time. The symbols are read only if it
         # doesn't.
-        if isinstance(piece, Dense | LowRank) and _reach(piece, _allowed) > room and _reach(piece, _most) > room:
+        if isinstance(piece, _WITH_STEPS) and _reach(piece, _allowed) > room and _reach(piece, _most) > room:
             return not is_finite(coarse.decode(spec))
     return False
 

@@ -383,12 +383,15 @@ class _BitCounter:
 
         This is equal to coding one tensor after another, and much faster for many small tensors.
         """
-        self._ledger.note(walk.forms.tally, [_form(coarse) for *_, coarse in tensors], [index for index, *_ in tensors])
+        forms = [_DENSE if isinstance(coarse, Dense) else _form(coarse) for *_, coarse in tensors]  # saves the search of `_form`
+        self._ledger.note(walk.forms.tally, forms, [index for index, *_ in tensors])
         dense = [(index, spec, coarse) for index, spec, coarse in tensors if isinstance(coarse, Dense)]
         if not dense:
             return
         indices = [index for index, *_ in dense]
-        exponents = np.array([split_step(coarse.step, walk.precision)[1] for *_, coarse in dense])
+        steps = [coarse.step for *_, coarse in dense]
+        exponent_of = {step: split_step(step, walk.precision)[1] for step in set(steps)}
+        exponents = np.array([exponent_of[step] for step in steps])
         changes = np.diff(exponents, prepend=walk.exponent)
         lengths = np.frexp(np.abs(changes))[1]
         self._ledger.note(walk.exponents.tally, lengths.tolist(), indices)

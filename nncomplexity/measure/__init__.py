@@ -15,6 +15,7 @@
 - `learning_coefficient`: the local learning coefficient, which can be compared with bits
 - `critical_bits`: how coarsely the weights can be quantized within ε
 - `best_bound`: the smallest bound over all files of a search
+- `answers`: the answers of networks on labelled and unlabelled inputs, and how many of them differ
 - `results`: results files as records for tables
 - `json_schema`: JSON Schemas of results files
 - `spread`: how much the sizes from several searches of one network differ

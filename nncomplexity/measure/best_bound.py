@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Unpack, cast
 
-import torch
 from torch import Tensor
 
 from nncomplexity.bounds import (
@@ -22,34 +21,24 @@ from nncomplexity.bounds import (
     rounded_up,
 )
 from nncomplexity.errors import InputError
+from nncomplexity.measure.answers import LabelledHoldout, answers_of, differing, unlabelled_batches
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps
 from nncomplexity.measure.estimate import Options, estimate, options_for_many_eps
 from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
-    NO_LABEL,
-    USUAL_MASK,
     Batch,
     Distortion,
     Divergence,
     LossFn,
     ModuleOrTensors,
-    check_labels,
     constant_loss,
     constant_risk,
-    counting,
     guess_error,
-    look_like_probabilities,
     number_of,
     preserved_random_state,
-    read,
     with_numbers,
 )
 from nncomplexity.words import counted, default_grid
-
-_CLASSES = 2**31
-"""The number of classes if outputs are answers, which don't tell it."""
-_ROWS = 1024
-"""The number of inputs in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +161,7 @@ def best_bound(
     """
     for name, function in (("risk", risk), ("outputs", outputs)):
         check_function(name, function)
-    test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
+    test, fresh = LabelledHoldout.of(holdout, outputs), unlabelled_batches(unlabelled, outputs)
     chance_from = None
     if chance is None:
         chance, chance_from = _chance_by_labels(test, (loss_fn, options.get("faithfulness")), fresh)
@@ -186,7 +175,7 @@ def best_bound(
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
         # `test.examples` comes second, because a user's function shows the number of examples only when it was called.
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
-        before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
+        before = None if fresh is None else distortion.shown("outputs", lambda network: answers_of(outputs, network, fresh))
         grid = default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked
     # Outside the `with` block: it holds a lock, for which the threads of an executor would wait, and workers copy the random state.
     reports = estimate(model, loss_fn, grid, **shared)
@@ -213,13 +202,13 @@ def best_bound(
             # bound on the disagreement holds for one file that was fixed before these inputs were used.
             file, other = min(measured, key=lambda one: _expected(one[0], original_risk, m))
             after = distortion.shown(
-                "outputs", lambda network: _answers(outputs, network, fresh, decoded=True), other.coarse_weights()
+                "outputs", lambda network: answers_of(outputs, network, fresh, decoded=True), other.coarse_weights()
             )
             original = disagreement_bound(
                 other.bits,
                 risk=file.risk,
                 n=n,
-                disagreements=_differing(before.given, after.given),
+                disagreements=differing(before.given, after.given),
                 m=m,
                 delta=delta,
                 chance=chance,
@@ -258,128 +247,10 @@ def _risk(distortion: Distortion, risk: Callable[[Any], Any], weights: Mapping[s
     return value
 
 
-@dataclass(frozen=True)
-class _Test:
-    """A labelled holdout: functions that count the errors and the examples, and the error rate of a guess by its labels."""
-
-    errors: Callable[[Any], int]
-    count: Callable[[], int]
-    chance: float | None
-
-    @property
-    def examples(self) -> int:
-        return self.count()
-
-    @classmethod
-    def of(cls, holdout: Any, outputs: Callable[[Any, Any], Any] | None) -> "_Test | None":
-        if holdout is None:
-            return None
-        by_function = callable(holdout) and not hasattr(holdout, "__iter__")
-        if outputs is None or by_function:
-            if not by_function:
-                raise InputError(
-                    "outputs: expected a function of a network and inputs, to compute answers on the holdout, got none"
-                )
-            seen: list[int] = []
-
-            # The user's function alone knows the number of examples, so it is read from the function's result.
-            def wrong(network: Any) -> int:
-                found = torch.as_tensor(holdout(network))
-                if found.dim() != 1 or not len(found) or not bool(((found == 0) | (found == 1)).all()):
-                    raise InputError(
-                        f"holdout: expected a truth value for each labelled example, true if it is wrong, got shape {tuple(found.shape)}"
-                    )
-                seen.append(len(found))
-                return int(found.sum())
-
-            return cls(wrong, lambda: seen[-1], None)
-        batches = read(holdout, _ROWS, "holdout", mask=USUAL_MASK)
-        if any(batch.labels is None for batch in batches):
-            raise InputError(
-                "holdout: expected pairs of inputs and labels of whole numbers, got inputs alone; pass unlabelled inputs as `unlabelled`"
-            )
-        labels = [counting(batch.labels, batch.mask) for batch in batches if batch.labels is not None]
-        if without := sum(int((one == NO_LABEL).all(1).sum()) for one in labels):
-            raise InputError(
-                f"holdout: expected a label for each example, got {NO_LABEL}, which means none, for {without:,}; leave them out"
-            )
-
-        def errors(network: Any) -> int:
-            answers = _answers(outputs, network, batches)
-            for one, right in zip(answers.given, labels, strict=True):
-                if one.shape != right.shape:
-                    raise InputError(f"holdout: expected a label for each answer {tuple(one.shape)}, got {tuple(right.shape)}")
-                check_labels(right, answers.classes, "holdout")
-            # An answer without a label is right.
-            known = [torch.where(right == NO_LABEL, one, right) for one, right in zip(answers.given, labels, strict=True)]
-            return _differing(answers.given, known)
-
-        return cls(errors, lambda: sum(map(len, labels)), guess_error(batches))
-
-
 def _chance_by_labels(
-    test: _Test | None, divergences: Sequence[object], fresh: tuple[Batch, ...] | None
+    test: LabelledHoldout | None, divergences: Sequence[object], fresh: tuple[Batch, ...] | None
 ) -> tuple[float | None, str | None]:
     """The error of the most frequent label where labels are at hand, and whose labels they are."""
     by_inputs = next((one.chance for one in divergences if isinstance(one, Divergence)), None)
     found = {"holdout": None if test is None else test.chance, "inputs": by_inputs, "unlabelled": guess_error(fresh or ())}
     return next(((chance, name) for name, chance in found.items() if chance is not None), (None, None))
-
-
-def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[Batch, ...] | None:
-    if unlabelled is None:
-        return None
-    if outputs is None:
-        raise InputError("outputs: expected a function of a network and inputs, to compare the answers of two networks, got none")
-    return read(unlabelled, _ROWS, "unlabelled", mask=USUAL_MASK)
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """The answers of a network."""
-
-    given: list[Tensor]
-    """(m, k) for each batch: classes from 0 on; −1 where the outputs have a NaN."""
-    classes: int
-
-
-def _answers(
-    outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch], *, decoded: bool = False
-) -> _Answers:
-    """The answers of a network on each batch: the class of the largest logit, or for a single logit its sign.
-
-    Outputs of whole numbers or truth values are answers already. Tokens that don't count by the attention mask have the answer 0. An output
-    of a decoded network with a NaN is an answer of its own, which is never right and never that of the original.
-
-    Raises:
-        InputError: the outputs aren't a tensor with a row for each input, are probabilities of one class, or, of the original, have a NaN.
-    """
-    found, single, classes = [], [], 2
-    for batch in batches:
-        given: object = None if outputs is None else outputs(network, batch.inputs)
-        if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
-            came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-            raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
-        if given.is_complex() or (given.is_floating_point() and not decoded and given.isnan().any()):
-            came = "complex ones" if given.is_complex() else "NaN"
-            raise InputError(f"outputs: expected real numbers from the original network, got {came}; check data and model")
-        lost = given.isnan()
-        if not given.is_floating_point():
-            answers, classes = given.long(), _CLASSES
-        elif given.dim() > 1 and given.shape[-1] > 1:
-            answers, lost, classes = given.argmax(-1), lost.any(-1), given.shape[-1]
-        else:  # a single logit belongs to the second of two classes: its sign is the answer
-            answers = (given > 0).long()
-            single.append(given)
-        found.append(counting(answers.masked_fill(lost, -1), batch.mask))
-    if single and not decoded and look_like_probabilities(single):
-        raise InputError(
-            "outputs: expected logits, whose sign is the answer, got numbers from 0 to 1 alone, as probabilities are; return logits, or the "
-            "truth values `probability > 0.5`"
-        )
-    return _Answers(found, classes)
-
-
-def _differing(answers: Sequence[Tensor], others: Sequence[Tensor]) -> int:
-    """The number of examples for which an answer differs from the other."""
-    return sum(int((one != other).any(1).sum()) for one, other in zip(answers, others, strict=True))

@@ -387,17 +387,17 @@ class Distortion:
 
 def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
     """The gradients with NaN and infinity replaced by 0, and at least 16 bits wide."""
-    # Nearly all gradients are finite. One check for all small ones of a dtype is much faster than a check for each.
+    # Nearly all gradients are finite. One check for all small ones of a shape and dtype is much faster than a check for each.
     # PyTorch has no arithmetic for floats of 8 bits.
     wide = [gradient if gradient.dtype.itemsize > 1 else gradient.float() for gradient in gradients]
-    together: dict[torch.dtype, list[int]] = {}
+    together: dict[object, list[int]] = {}
     for place, gradient in enumerate(wide):
         if gradient.numel() <= SMALL and gradient.device.type == "cpu":
-            together.setdefault(gradient.dtype, []).append(place)
+            together.setdefault((gradient.shape, gradient.dtype), []).append(place)
     finite = {
         place
         for places in together.values()
-        if len(places) > 1 and math.isfinite(float(torch.cat([wide[place].reshape(-1) for place in places]).sum()))
+        if len(places) > 1 and math.isfinite(float(torch.stack([wide[place] for place in places]).sum()))
         for place in places
     }
     return [

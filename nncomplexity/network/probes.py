@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import torch
@@ -12,6 +12,8 @@ from nncomplexity.network.weights import is_finite
 
 _CHANGE = 0.1
 """The largest relative change of an element."""
+_FEW = 1 << 10
+"""Tensors with at most this number of elements are changed together, because for each of them alone a generator takes most of the time."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,12 @@ class Probe(Mapping[str, Tensor]):
     weights: Mapping[str, Tensor]
     make: Callable[[Tensor, torch.Generator], Tensor]
     seed: int = 0
+    made: Mapping[str, Tensor] = field(default_factory=dict)
+    """Changed tensors that exist already."""
 
     def __getitem__(self, name: str) -> Tensor:
+        if name in self.made:
+            return self.made[name]
         tensor = self.weights[name]
         if not self.moves(name):
             return tensor
@@ -47,6 +53,22 @@ def changed(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Change each element by up to a tenth of itself. Signs and zeros do not change."""
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu")
     return noise.mul_(2 * _CHANGE).add_(1 - _CHANGE).mul_(tensor)
+
+
+def slightly_changed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A `Probe` with `changed` weights, in which small tensors of one dtype are changed in one operation. It is the same at each call."""
+    alike: dict[torch.dtype, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        if 0 < tensor.numel() <= _FEW:
+            alike.setdefault(tensor.dtype, {})[name] = tensor
+    made: dict[str, Tensor] = {}
+    for group in alike.values():
+        every = Probe({"all": torch.cat([tensor.reshape(-1) for tensor in group.values()])}, changed)
+        if every.moves("all"):  # with an infinity in one tensor, each is looked at alone
+            parts = torch.split(every["all"], [tensor.numel() for tensor in group.values()])
+            made |= {name: part.view(tensor.shape) for (name, tensor), part in zip(group.items(), parts, strict=True)}
+    # A loss gets the tensors of a dictionary in less time.
+    return {name: made[name] for name in weights} if len(made) == len(weights) else Probe(weights, changed, made=made)
 
 
 def random(tensor: Tensor, generator: torch.Generator) -> Tensor:

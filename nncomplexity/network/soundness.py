@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.network.loading import Cache, Emptying
 from nncomplexity.network.modes import depends_on_mode, evaluating, of_torch
-from nncomplexity.network.probes import Probe, changed, random
+from nncomplexity.network.probes import Probe, random, slightly_changed
 from nncomplexity.network.target import Target
 from nncomplexity.words import listed
 
@@ -85,7 +85,7 @@ class Soundness:
         Raises:
             InputError: the loss isn't a function of the weights.
         """
-        renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
+        renewable = self.target.renewable
         if self.eps == 0 or not renewable:
             self._repeat(1)
         # Also if nothing is searched: the risks and outputs of other weights may be asked for.
@@ -93,6 +93,7 @@ class Soundness:
         # A dictionary is new for each evaluation, so only modules need the first check. A dictionary that the loss ignores matters only
         # if there is a search.
         if self.eps or (renewable and self.eps is None):
+            other = slightly_changed(self.measured.weights)
             seen = self._loss_or_none(other)
             if renewable:
                 again = self._loss_or_none(other, fresh=True)
@@ -111,7 +112,7 @@ class Soundness:
     def set_smallest_eps(self, eps: float | None) -> None:
         """Set the smallest ε, when it is known. Raises InputError if the losses so far differ too much for it."""
         if eps and self.eps is None and self.probed is None:
-            self.probed = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
+            self.probed = self._loss_or_none(slightly_changed(self.measured.weights), fresh=True)
             if self.probed == self.measured.original:
                 self._check_depends_on_weights()
         self.eps = eps
@@ -148,7 +149,7 @@ class Soundness:
         """
         if self.probed is None:
             return
-        again = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
+        again = self._loss_or_none(slightly_changed(self.measured.weights), fresh=True)
         largest = max(abs(self.probed), abs(self.measured.original))
         if not near(again, self.probed, max(_SCATTER * largest + _SCATTER_OF_ZERO, _NOISE * self.scatter)):
             came = f"none ({self.refusal})" if again is None else f"{again:.9g}"

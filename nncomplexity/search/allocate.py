@@ -23,9 +23,9 @@ from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.layouts import layouts_of
 from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
-from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
+from nncomplexity.search.sensitivity import Sensitivities, groups_of
 from nncomplexity.search.start import first_that
-from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.tensors import Overlaid, Tensors
 from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22
@@ -112,6 +112,7 @@ class Allocation:
         self._groups = groups_of(self._specs, method.groups)
         self._measured: dict[bytes, float] = {}
         self._best: dict[float, tuple[Choice, Floats]] = {}
+        self._entropies: dict[tuple[int, int, int], float | None] = {}
         self._rounding = Rounding({})
 
     def run(self, eps: float) -> None:
@@ -141,7 +142,7 @@ class Allocation:
 
     def _compensate(self, eps: float, moments: Mapping[str, Moment]) -> None:
         """Round the best choice with compensated errors. A bisection finds the largest common factor of the step sizes that is within ε."""
-        self._rounding = Rounding(moments)
+        self._rounding = Rounding(moments, lean=self._trials.tensors.large)
         (best, c), limit = self._best[eps], self._trials.limit(eps)
         within, beyond = 1.0, _LARGEST_SCALE
         for _ in range(_FEW_SCALES if self._trials.tensors.large else _SCALES):
@@ -263,11 +264,20 @@ class Allocation:
     def _estimate(self, choice: Choice, pieces: Mapping[str, CoarseTensor]) -> float:
         """The estimated bits of a choice. With compensated errors they are lower by the change of the symbols' entropy."""
         bits = self._bits(choice)
-        for curve, point in zip(self._lagrangian.curves, choice.points.tolist(), strict=True) if choice.scale is not None else ():
-            compensated, nearest = pieces[curve.spec.name], curve.piece(point, choice.precision)
-            if isinstance(compensated, Dense) and isinstance(nearest, Dense):
-                bits += entropy_bits(torch.from_numpy(compensated.symbols)) - entropy_bits(torch.from_numpy(nearest.symbols))
+        for index, point in enumerate(choice.points.tolist()) if choice.scale is not None else ():
+            compensated = pieces[self._specs[index].name]
+            nearest = self._nearest_entropy(index, point, choice.precision)
+            if isinstance(compensated, Dense) and nearest is not None:
+                bits += entropy_bits(torch.from_numpy(compensated.symbols)) - nearest
         return bits
+
+    def _nearest_entropy(self, index: int, point: int, precision: int) -> float | None:
+        """The entropy of a tensor's symbols at a point without compensated errors; None if it is not dense. Each is computed once."""
+        key = index, point, precision
+        if key not in self._entropies:
+            nearest = self._lagrangian.curves[index].piece(point, precision)
+            self._entropies[key] = entropy_bits(torch.from_numpy(nearest.symbols)) if isinstance(nearest, Dense) else None
+        return self._entropies[key]
 
     def _shorter_steps(self, eps: float) -> None:
         """Fewer mantissa bits for the step sizes of the best choice, as long as it stays within ε and the saving is worth an evaluation."""

@@ -53,7 +53,13 @@ class Batches:
         if not self._parts:
             return Minibatch(None, self._distortion.original)
         self._order = self._order or torch.randperm(len(self._parts), generator=self._generator, device="cpu").tolist()
-        index = self._order.pop()
+        return self._batch(self._order.pop())
+
+    def sample(self) -> Minibatch:
+        """One minibatch, always the same."""
+        return self._batch(0) if self._parts else Minibatch(None, self._distortion.original)
+
+    def _batch(self, index: int) -> Minibatch:
         if index not in self._originals:
             known = self._distortion.divergence is not None  # the divergence of a network from itself is 0
             rows = self._parts[index]

@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.file import CoarseTensor, dense, narrow
 from nncomplexity.network import Moment
-from nncomplexity.search.forms import Factors, Form, Pruned, Uniform
+from nncomplexity.search.forms import AT_ONCE, Factors, Form, Pruned, Uniform
 from nncomplexity.search.latent import snapped
 
 DAMPING = 0.01
@@ -44,20 +45,21 @@ class Compensation:
         self._moves: Tensor | None = None
         if H.dim() == 1:
             return
-        kept = self._order[: self._used]
-        damped = H[kept][:, kept]
-        damped.diagonal().add_(DAMPING * diagonal[kept].mean())
         # In reversed order the inverse of the Cholesky factor of H is U, so H itself is never inverted.
-        L = torch.linalg.cholesky(damped.flip(0, 1))
+        backwards = self._order[: self._used].flip(0)
+        damped = H[backwards[:, None], backwards]
+        damped.diagonal().add_(DAMPING * diagonal[self._order[: self._used]].mean())
+        L = torch.linalg.cholesky(damped)
+        del damped  # each of these matrices may be large
         U = torch.linalg.solve_triangular(L, torch.eye(self._used, dtype=torch.float64), upper=False).flip(0, 1)
-        self._moves = U / U.diagonal()[:, None]
+        self._moves = U.div_(U.diagonal().clone()[:, None])
 
     def rounded(self, matrix: Tensor, alive: Tensor | None = None) -> Tensor:
         """Whole numbers (m, k), in float64.
 
         Args:
             matrix: (m, k) a weight in units of its step.
-            alive: (m, k) 0 where an element is to be zero, and 1 elsewhere.
+            alive: (m, k) whether each element may be other than zero.
         """
         if self._moves is None:
             nearest = matrix.double().round()
@@ -89,11 +91,13 @@ class Rounding:
 
     Args:
         moments: by first name of the weights.
+        lean: whether to save memory, for large networks: how errors are compensated is computed for each piece anew. It takes as much
+            memory as the moments.
     """
 
-    def __init__(self, moments: Mapping[str, Moment]) -> None:
+    def __init__(self, moments: Mapping[str, Moment], *, lean: bool = False) -> None:
         self._moments = {name: moment for name, moment in moments.items() if float(moment.diagonal.sum()) > _LEAST}
-        self._compensations = {name: Compensation(moment.H) for name, moment in self._moments.items()}
+        self._compensations = {} if lean else {name: Compensation(moment.H) for name, moment in self._moments.items()}
 
     def piece(self, name: str, form: Form, weight: Tensor, precision: int, scale: float = 1.0) -> CoarseTensor:
         """The coarse tensor of a form of a weight.
@@ -105,7 +109,7 @@ class Rounding:
             precision: mantissa bits of the step sizes.
             scale: the factor by which step sizes are larger than those of the form, if errors are compensated.
         """
-        if name in self._compensations:
+        if name in self._moments:
             if isinstance(form, Uniform | Pruned):
                 return self._dense(name, replace(form, step=form.step * scale), weight, precision)
             if isinstance(form, Factors):
@@ -115,13 +119,23 @@ class Rounding:
     def _dense(self, name: str, form: Uniform | Pruned, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(form.step, precision)
         moment = self._moments[name]
+        matrix, compensation = moment.matrix(weight), self._compensation(name)
         alive = moment.matrix(form.alive.reshape(weight.shape)) if isinstance(form, Pruned) else None
-        rounded = self._compensations[name].rounded(moment.matrix(weight).double() / step, alive)
-        symbols = moment.back(rounded, weight.shape)
-        largest = float(symbols.abs().max())
         # The numbers of a mask may be at the end of the range of float64.
-        room = torch.finfo(weight.dtype).max / step
-        return dense(narrow(symbols), step) if largest <= min(room, SYMBOL_LIMIT) else form.piece(weight, precision)
+        room = min(torch.finfo(weight.dtype).max / step, SYMBOL_LIMIT)
+        rows, parts = max(1, AT_ONCE // matrix.shape[1]), []
+        # Rows don't depend on each other.
+        for first in range(0, len(matrix), rows):
+            those = slice(first, first + rows)
+            rounded = compensation.rounded(matrix[those].double() / step, None if alive is None else alive[those])
+            if not float(rounded.abs().max()) <= room:
+                return form.piece(weight, precision)
+            parts.append(narrow(rounded))
+        symbols = torch.from_numpy(np.concatenate(parts))
+        return dense(moment.back(symbols, weight.shape).numpy(), step)
+
+    def _compensation(self, name: str) -> Compensation:
+        return self._compensations.get(name) or Compensation(self._moments[name].H)
 
     def _low_rank(self, name: str, form: Factors, weight: Tensor, scale: float) -> Factors:
         """W ≈ s·A·B: B is fitted to A and rounded for inputs with moment H; then A is fitted to B and rounded for inputs with moment B·H·Bᵀ.
@@ -134,7 +148,7 @@ class Rounding:
         if W.shape != (len(given.A), given.B.shape[1]):
             return form
         fitted = torch.linalg.lstsq(given.A, W).solution / given.scale
-        B = self._compensations[name].rounded(fitted / math.sqrt(scale))
+        B = self._compensation(name).rounded(fitted / math.sqrt(scale))
         B = B[B.any(1)]
         if not len(B):
             return form

@@ -37,6 +37,8 @@ _FAR = 20.0
 _EXTENSION, _LONGEST, _LOWER = 0.05, 1.5, 0.7
 """The extensions of a cycle without a candidate within ε: their least length as a share of its steps, the length of the cycle with all of
 them as a multiple of its steps, and by how much each lowers log λ."""
+CHECKS, _BETWEEN = 30, 4
+"""The most candidates that a cycle measures, and the least effort between two as a multiple of a measurement's."""
 _BIASES = tuple(index / 50 for index in range(20, -11, -1))
 """By how much less than they are magnitudes are taken for when the end of a cycle is rounded once more, in step sizes."""
 
@@ -106,10 +108,7 @@ class Cycle:
         trials, settings = self._trials, self._settings
         blocks = blocks_of(self._latents, self._large)
         self._dual.integral = integral
-        # A measurement on all examples costs no more than the steps between two.
-        between = max(
-            1, round(self._steps * (1 - settings.soft) / settings.checks), round(1 / (GRADIENT_COST * self._batches.share))
-        )
+        between = max(1, round(self._steps * (1 - settings.soft) / CHECKS), round(_BETWEEN / (GRADIENT_COST * self._batches.share)))
         # Each extension is measured, too.
         extension = max(2, round(_EXTENSION * self._steps), min(between, round((_LONGEST - 1) * self._steps)))
         step, end = 0, self._steps

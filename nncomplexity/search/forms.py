@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.codecs import weigh_each
+from nncomplexity.codecs import Integers, weigh_each
 from nncomplexity.file import CoarseTensor, Constant, LowRank, dense, narrow, united
 from nncomplexity.network import Layout
 from nncomplexity.search.latent import snapped
 
 _RANK = 8.0
 """About the bits that a rank and the bases of its sides take in a file."""
+AT_ONCE = 1 << 20
+"""About the number of elements of a large tensor that are in float64 at one time, to limit the memory."""
 
 
 class Form(Protocol):
@@ -61,19 +63,14 @@ class Uniform:
         return [(matrix.double() / self.step).round_()]
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        step = snapped(self.step, precision)
-        symbols = (weight.double() / step).round_()
-        # The numbers of a mask may be at the end of the range.
-        while step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max:
-            step = snapped(step * (1 - 2.0 ** -(precision + 1)), precision)
-        return dense(narrow(symbols), step)
+        return _nearest_piece(weight, self.step, precision)
 
 
 @dataclass(frozen=True)
 class Pruned:
     """Multiples of a step size, except in rows and columns of the matrix view that are left out.
 
-    `alive` (m, n) is 1 where an element stays, and 0 elsewhere.
+    `alive` (m, n) tells for each element whether it stays.
     """
 
     step: float
@@ -85,9 +82,7 @@ class Pruned:
         return Uniform(self.step).symbols(matrix.double() * self.alive)
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        # In float64, because PyTorch has no arithmetic of one-byte floats.
-        kept = weight.double() * self.alive.reshape(weight.shape)
-        return Uniform(self.step).piece(kept.to(weight.dtype), precision)
+        return _nearest_piece(weight, self.step, precision, self.alive)
 
 
 @dataclass(frozen=True)
@@ -140,6 +135,32 @@ class InPieces:
         return united(self.layout, pieces, weight.shape)
 
 
+def nearest(weight: Tensor, step: float, alive: Tensor | None = None) -> Integers:
+    """The nearest multiples of a step size, in the smallest integer type; 0 for elements that are not alive.
+
+    >>> nearest(torch.tensor([[0.6, -1.4]]), 0.5)
+    array([[ 1, -3]], dtype=int8)
+    """
+    found = []
+    # Only a part of a large weight is in float64 at one time, to limit the memory.
+    for first in range(0, weight.numel(), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        symbols = (weight.reshape(-1)[part].double() / step).round_()
+        found.append(narrow(symbols if alive is None else symbols * alive.reshape(-1)[part]))
+    return np.concatenate(found).reshape(weight.shape)
+
+
+def _nearest_piece(weight: Tensor, step: float, precision: int, alive: Tensor | None = None) -> CoarseTensor:
+    """The nearest multiples of a step size with this number of mantissa bits."""
+    step = snapped(step, precision)
+    symbols = nearest(weight, step, alive)
+    largest = max(float(symbols.max()), -float(symbols.min()))
+    # The numbers of a mask may be at the end of the range.
+    while step * largest > torch.finfo(weight.dtype).max:
+        step = snapped(step * (1 - 2.0 ** -(precision + 1)), precision)
+    return dense(symbols, step)
+
+
 def coded(forms: Sequence[Form], matrix: Tensor) -> list[float]:
     """Bits of a matrix in each of these forms by the coder, each alone in a file."""
     symbols = [form.symbols(matrix) for form in forms]
@@ -156,7 +177,15 @@ def coded_bits(symbols: Sequence[Tensor]) -> list[float]:
 
 def entropy_bits(symbols: Tensor) -> float:
     """Bits of symbols by their own frequencies, plus ½·log₂ n for each frequency and a bit for each value in their range that doesn't occur."""
-    return float(rows_entropy_bits(symbols.double().numpy(force=True).reshape(1, -1))[0])
+    flat, count = symbols.reshape(-1), symbols.numel()
+    low, high = int(flat.min()), int(flat.max())
+    span = high - low + 1
+    if span > _sparse(count):
+        return float(rows_entropy_bits(flat.double().numpy(force=True)[None])[0])
+    counts = torch.zeros(span, dtype=torch.int64, device=flat.device)
+    for part in torch.split(flat, AT_ONCE):
+        counts += torch.bincount(part.long() - low, minlength=span)
+    return float(_of_counts(count, counts.numpy(force=True), np.zeros(1, dtype=np.int64), span)[0])
 
 
 def rows_entropy_bits(symbols: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -170,18 +199,28 @@ def rows_entropy_bits(symbols: NDArray[np.float64]) -> NDArray[np.float64]:
     spans = high - low + 1
     bits = np.empty(len(symbols))
     # Counters for all values of a range would take too much memory if a few symbols are far apart.
-    narrow_rows = spans <= 4 * count + 64
+    narrow_rows = spans <= _sparse(count)
     narrow, starts = symbols[narrow_rows], np.cumsum(np.append(0, spans[narrow_rows])).astype(np.int64)
     if len(narrow):
         places = (narrow - low[narrow_rows, None]).astype(np.int64) + starts[:-1, None]
         counts = np.bincount(places.reshape(-1), minlength=int(starts[-1]))
-        distinct = np.add.reduceat((counts > 0).astype(np.int64), starts[:-1])
-        spread = np.add.reduceat(counts * np.log2(np.maximum(counts, 1)), starts[:-1])
-        bits[narrow_rows] = _priced(count, spread, distinct, spans[narrow_rows])
+        bits[narrow_rows] = _of_counts(count, counts, starts[:-1], spans[narrow_rows])
     for row in np.flatnonzero(~narrow_rows).tolist():
         counts = np.unique(symbols[row], return_counts=True)[1]
         bits[row] = _priced(count, (counts * np.log2(counts)).sum(), len(counts), spans[row])
     return bits
+
+
+def _sparse(count: int) -> int:
+    """The largest range of this number of symbols for which each value has a counter."""
+    return 4 * count + 64
+
+
+def _of_counts(count: int, counts: NDArray[np.int64], starts: NDArray[np.int64], spans: Any) -> Any:
+    """(k,) the bits of rows of symbols from the counts of the values in their ranges. The counts of a row begin at its start (k,)."""
+    distinct = np.add.reduceat((counts > 0).astype(np.int64), starts)
+    spread = np.add.reduceat(counts * np.log2(np.maximum(counts, 1)), starts)
+    return _priced(count, spread, distinct, spans)
 
 
 def _priced(count: int, spread: Any, distinct: Any, span: Any) -> Any:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.network import TensorSpec
+from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
 from nncomplexity.search.sensitivity import groups_of
 from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
@@ -24,7 +25,7 @@ FARTHEST_CHOICE = 2.0
 _FARTHEST = 4.0
 """The largest distortion, in ε, of a start in step sizes or factors of the weights themselves."""
 _ROLES = 8
-"""The most groups of matrices with a rank of their own. To find one takes about four evaluations."""
+"""The most groups of matrices with a rank of their own. To find one takes about four losses of a minibatch."""
 
 Ranks = Mapping[str, int]
 """The ranks of matrices by first name. All other tensors are dense."""
@@ -50,8 +51,8 @@ def at_the_weights(trials: Trials, coarseness: float, ranks: Ranks = DENSE) -> l
     return [found[spec.name] for spec in specs]
 
 
-def lowest_ranks(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> dict[str, int]:
-    """The lowest ranks of matrices that cost a few ε together, each by a bisection. A matrix without such a rank that pays is left out.
+def lowest_ranks(trials: Trials, batch: Minibatch, eps: float) -> dict[str, int]:
+    """The lowest ranks of matrices that cost a few ε together on a minibatch. A matrix without such a rank that pays is left out.
 
     Matrices that play one role have one rank, if there are many. In a large network all have one, because its evaluations take long.
     """
@@ -59,28 +60,34 @@ def lowest_ranks(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> dict
     groups = groups_of(specs, 1 if trials.tensors.large else _ROLES) if specs else []
     found: dict[str, int] = {}
     for group in ([specs[index] for index in places] for places in groups):
-        shapes = [(FINEST, {spec.name: rank for spec in group if rank}) for rank in ranks_that_pay(group)]
         # Small distortions of different tensors add up, so each group has an equal share.
-        found |= _first_near(trials, fixed, eps, shapes, _FARTHEST / len(groups))[1]
+        rank = _lowest_rank(trials, batch, group, _FARTHEST / len(groups) * trials.limit(eps))
+        found |= {spec.name: rank for spec in group if rank}
     return found
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, ranks: Ranks = DENSE) -> float:
-    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the ranks cost."""
-    shapes = [(coarseness, ranks) for coarseness in COARSENESS]
-    return _first_near(trials, fixed, eps, shapes, 2 * _FARTHEST if ranks else _FARTHEST)[0]
-
-
-def _first_near(
-    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, Ranks]], cut: float
-) -> tuple[float, Ranks]:
-    """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within `cut` ε."""
-    limit = cut * trials.limit(eps)
+def _lowest_rank(trials: Trials, batch: Minibatch, group: Sequence[TensorSpec], limit: float) -> int:
+    """The lowest rank of some matrices whose distortion is within a limit while all other tensors are the original's, by bisection."""
+    ranks = ranks_that_pay(group)
 
     def holds(index: int) -> bool:
-        return trials.measure({**fixed, **candidate_of(at_the_weights(trials, *shapes[index]))}) <= limit
+        return trials.on_batch(candidate_of(trials.tensors.latents(group, FINEST, ranks[index])), batch) <= limit
 
-    return shapes[first_that(holds, len(shapes))]
+    return ranks[first_that(holds, len(ranks))]
+
+
+def near(trials: Trials, fixed: Mapping[str, Piece], batch: Minibatch, eps: float, ranks: Ranks = DENSE) -> float:
+    """The coarsest step sizes, in typical weights, whose rounding costs a few ε on a minibatch, by bisection.
+
+    Those of factors may cost twice as many as their ranks do.
+    """
+    limit = (2 * _FARTHEST if ranks else _FARTHEST) * trials.limit(eps)
+
+    def holds(index: int) -> bool:
+        return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batch) <= limit
+
+    found: float = COARSENESS[first_that(holds, len(COARSENESS))]
+    return found
 
 
 def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float) -> list[Latent]:

@@ -137,13 +137,13 @@ def _faint(energies: Tensor) -> Tensor | None:
 
 def _pruned(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Scan:
     matrix = matrix.float() if matrix.dtype.itemsize == 1 else matrix  # PyTorch has no arithmetic of these
-    alive = torch.ones_like(matrix)
+    alive = torch.ones_like(matrix, dtype=torch.bool)
     if rows is not None:
-        alive[rows] = 0
+        alive[rows] = False
     if columns is not None:
-        alive[:, columns] = 0
+        alive[:, columns] = False
     scan = dense_scan(matrix * alive)
-    left_out = float((matrix * (1 - alive)).double().square().sum())
+    left_out = float((matrix * ~alive).double().square().sum())
     forms = [Pruned(form.step, alive) for form in scan.forms if isinstance(form, Uniform)]
     return Scan(forms, scan.bits, scan.errors + np.array([left_out, 0.0, 0.0]))
 

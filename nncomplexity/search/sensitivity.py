@@ -8,7 +8,7 @@ If there are many tensors, those of one shape, which play one role, are measured
 import functools
 import math
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor
 
 from nncomplexity.file import Constant
 from nncomplexity.network import TensorSpec
+from nncomplexity.search.forms import AT_ONCE
 from nncomplexity.search.scans import PARTS
+from nncomplexity.search.tensors import Overlaid
 from nncomplexity.search.trials import Trials
 
 _FIRST = 2.0**-6
@@ -171,26 +173,20 @@ class Sensitivities:
         # Drawn on the CPU, so that all devices get the same noise.
         drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
         room = torch.finfo(weight.dtype).max  # numbers of a mask may be at the end of the range
-        return (weight.double() + drawn.to(weight.device)).clamp_(-room, room).to(weight.dtype)
-
-
-class Overlaid(Mapping[str, Tensor]):
-    """The tensors of `under`, with those of `over` in their place."""
-
-    def __init__(self, over: Mapping[str, Tensor], under: Mapping[str, Tensor]) -> None:
-        self._over, self._under = over, under
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._over[name] if name in self._over else self._under[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._under)
-
-    def __len__(self) -> int:
-        return len(self._under)
+        noisy = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        parts = (torch.split(one.reshape(-1), AT_ONCE) for one in (weight, drawn.to(weight.device), noisy))
+        for part, added, into in zip(*parts, strict=True):
+            into.copy_((part.double() + added).clamp_(-room, room))
+        return noisy
 
 
 def _root_mean_square(weight: Tensor) -> float:
-    weight = weight.double()
-    top = float(weight.abs().max())
-    return top * float((weight / top).square().mean().sqrt()) if top else 0.0
+    # In parts, because a large tensor in float64 takes much memory.
+    parts = torch.split(weight.reshape(-1), AT_ONCE)
+    top = max(float(part.double().abs().max()) for part in parts)
+    if not top:
+        return 0.0
+    means = torch.stack([(part.double() / top).square().mean() for part in parts])
+    # The weights are exactly 1 for a tensor in one part.
+    shares = torch.tensor([len(part) / weight.numel() for part in parts], dtype=torch.float64, device="cpu").to(means.device)
+    return top * float((shares * means).sum().sqrt())

@@ -24,13 +24,12 @@ class Settings:
         response: how strongly the dual variable answers the newest distortion.
         integral: how far it moves over a cycle while the distortion stays on one side of its target, in units of its logarithm.
         bound: the most by which it may be above or below the ratio of the two gradients' norms, as a factor, before the response.
-        checks: candidates that are measured in a cycle.
 
     Raises InputError where one isn't a number of its range.
     """
 
     budget: float | None = None
-    first: int = 256
+    first: int = 512
     most: int = 4096
     gain: float = 0.03
     batch: int = 256
@@ -41,12 +40,11 @@ class Settings:
     response: float = 1.0
     integral: float = 40.0
     bound: float = 5.0
-    checks: int = 30
 
     def __post_init__(self) -> None:
         if self.budget is not None:
             object.__setattr__(self, "budget", checked_budget(self.budget, least=1))
-        for name in ("first", "most", "batch", "checks"):
+        for name in ("first", "most", "batch"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")

@@ -1,7 +1,7 @@
 """What the searches of one network have in common: which tensors may change, which have a gradient, and their decompositions."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -89,3 +89,19 @@ def _constant(weight: Tensor) -> int | None:
     """0 or 1 if all elements have this value; otherwise None. The first element alone decides for most tensors, which saves time."""
     first = float(weight.reshape(-1)[0])
     return int(first) if first in (0, 1) and bool((weight == first).all()) else None
+
+
+class Overlaid(Mapping[str, Tensor]):
+    """The tensors of `under`, with those of `over` in their place."""
+
+    def __init__(self, over: Mapping[str, Tensor], under: Mapping[str, Tensor]) -> None:
+        self._over, self._under = over, under
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._over[name] if name in self._over else self._under[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._under)
+
+    def __len__(self) -> int:
+        return len(self._under)

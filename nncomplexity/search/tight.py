@@ -3,8 +3,8 @@
 It has an answer from the first evaluations on and makes it smaller:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
-3. If low ranks of matrices cost a few ε, as many steps from their factors. If no descent has found the smallest file by then, as many
+2. If low ranks of matrices cost a few ε, two cycles of descent (`nncomplexity.search.descent`) from their factors.
+3. As many from the forms and step sizes that bit allocation chooses at about ε. If no descent has found the smallest file by then, as many
    from the weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
@@ -23,7 +23,7 @@ from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.allocate import Allocate, Allocation, curves_of
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
-from nncomplexity.search.descent import Cycle
+from nncomplexity.search.descent import CHECKS, Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.initial import DENSE, FARTHEST_CHOICE, Ranks, at_an_answer, at_the_weights, jittered, lowest_ranks, near
 from nncomplexity.search.latent import Latent
@@ -33,10 +33,10 @@ from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _STARTS = 3
-"""The most starts of a search: at bit allocation's choice, at factors, and at the weights."""
-_TRIED = 4
-"""The steps for which every start is tried, in lengths of the first cycle. Factors are often behind after half as many and ahead in the end."""
-_JUDGED = 16
+"""The most starts of a search: at factors, at bit allocation's choice, and at the weights."""
+_TRIED = 2
+"""The steps for which every start is tried, in lengths of the first cycle. After half as many the better start is often behind."""
+_JUDGED = 8
 """The least number of steps of a search that has converged, in lengths of the first cycle. Before, doublings that save nothing are often
 followed by one that saves a tenth to a half."""
 _WITHOUT_GRADIENT = 400.0
@@ -84,7 +84,7 @@ class Tight(Settings):
         share = Batches(problem.distortion, self.batch, problem.seed).share
         # One start goes on. The others have been tried for as many steps as it had before.
         steps = self.most + (_STARTS - 1) * _TRIED * self.first
-        return GRADIENT_COST * share * steps + 4 * self.checks + _for_allocation(self, share)
+        return GRADIENT_COST * share * steps + 4 * CHECKS + _for_allocation(self, share)
 
 
 @dataclass
@@ -160,14 +160,18 @@ class Search:
     def _go_on(self, begin: "Start") -> "Start":
         """Cycles from the start that another search has left."""
         start = replace(begin, latents=[latent.copy() for latent in begin.latents], feasible=True)
-        self._cycles(start, self._settings.first, self._settings.most)
+        # It begins near its answer, so half of a first cycle is enough.
+        self._cycles(start, max(1, self._settings.first // 2), self._settings.most)
         return start
 
     def _descend(self) -> "Start | None":
-        """Try each start, and go on from the one that has led to the smallest file."""
+        """Try each start, and go on from the one that has led to the smallest file.
+
+        Factors come first: a network that has learned something simple has far fewer of them than weights, and its file becomes small soonest.
+        """
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._first, self._of_low_rank, self._last):
+        for make in (self._of_low_rank, self._first, self._last):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
@@ -187,8 +191,11 @@ class Search:
 
     def _of_low_rank(self) -> Start | None:
         """Factors of the lowest ranks that cost a few ε, in the coarsest step sizes that cost about twice as much."""
-        ranks = lowest_ranks(self._trials, self._fixed, self._eps)
-        return self._weights(near(self._trials, self._fixed, self._eps, ranks), ranks) if ranks else None
+        unrounded = self._settings.soft * self._settings.first
+        if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
+            return None  # no candidate would come of the decompositions
+        ranks = lowest_ranks(self._trials, self._batches.sample(), self._eps)
+        return self._weights(near(self._trials, self._fixed, self._batches.sample(), self._eps, ranks), ranks) if ranks else None
 
     def _last(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
@@ -196,7 +203,7 @@ class Search:
 
     def _coarse(self) -> Start:
         """The weights, in the coarsest step sizes that cost a few ε."""
-        return self._weights(near(self._trials, self._fixed, self._eps))
+        return self._weights(near(self._trials, self._fixed, self._batches.sample(), self._eps))
 
     def _by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""

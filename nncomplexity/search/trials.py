@@ -10,8 +10,9 @@ from torch import Tensor
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
+from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
-from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.tensors import Overlaid, Tensors
 
 _KEPT = 3
 """Candidates to keep for each ε, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
@@ -114,6 +115,22 @@ class Trials:
             return math.inf
         self.keep(tensors, distortion, origin, bits)
         self.report("starting")
+        return distortion if math.isfinite(distortion) else math.inf
+
+    def on_batch(self, moving: Mapping[str, CoarseTensor], batch: Minibatch) -> float:
+        """The distortion on a minibatch with some tensors coarse and all others the original's.
+
+        It is infinite if the budget is spent, or if there is no finite loss.
+        """
+        if self.left < 1:
+            return math.inf
+        specs = [spec for spec in self.problem.skeleton.tensors if spec.name in moving]
+        decode = Decoded if self.tensors.large else decoded_together
+        try:
+            decoded: Mapping[str, Tensor] = decode(specs, [moving[spec.name] for spec in specs], self.distortion.device)
+            distortion = abs(self.distortion.loss(Overlaid(decoded, self.distortion.weights), batch.rows) - batch.original)
+        except FormatError:  # symbols so large that the product of factors is no longer exact
+            return math.inf
         return distortion if math.isfinite(distortion) else math.inf
 
     def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | Weigh | None = None) -> None:

@@ -21,7 +21,7 @@ from nncomplexity.measure import Report, reports_json
 from nncomplexity.network import Distortion, MeanLoss, Probe
 from nncomplexity.network import random as random_weights
 from nncomplexity.network.modes import modules_named_in
-from nncomplexity.network.probes import changed
+from nncomplexity.network.probes import changed, slightly_changed
 from nncomplexity.words import Relative
 from tests.cases import cross_entropy_of
 
@@ -340,20 +340,25 @@ def test_modules_are_found_in_an_object_whose_method_the_loss_is_and_behind_deco
 # --- the weights that a loss is tried on
 
 
-def test_probes_change_every_number_and_no_sign_or_mask() -> None:
+@pytest.mark.parametrize("change", [lambda weights: Probe(weights, changed), slightly_changed], ids=["one by one", "together"])
+def test_probes_change_every_number_and_no_sign_or_mask(change: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]) -> None:
+    generator = torch.Generator().manual_seed(0)
     weights = {
-        "w": torch.randn(50, dtype=torch.float16),
-        "variance": torch.rand(50),
+        "w": torch.randn(50, generator=generator).half(),
+        "v": torch.randn(5, 2, generator=generator).half(),
+        "large": torch.randn(2000, generator=generator).half(),
+        "variance": torch.rand(50, generator=generator),
         "mask": torch.full((3, 3), -torch.inf).triu(1),
         "count": torch.tensor(4),
         "zero": torch.zeros(3),
     }
-    near, far = Probe(weights, changed), Probe(weights, random_weights)
+    near, far = change(weights), Probe(weights, random_weights)
     assert list(near) == list(weights)
     assert all(near[name].dtype == weights[name].dtype for name in weights)
-    assert torch.equal(near["w"].sign(), weights["w"].sign())
-    assert (near["w"] != weights["w"]).float().mean() > 0.9
-    assert (near["w"] - weights["w"]).abs().le(0.1 * weights["w"].abs() + 1e-3).all()
+    for name in ("w", "v", "large", "variance"):
+        assert torch.equal(near[name].sign(), weights[name].sign())
+        assert (near[name] != weights[name]).float().mean() > 0.8
+        assert (near[name] - weights[name]).abs().le(0.1 * weights[name].abs() + 1e-3).all()
     assert bool((far["variance"] >= 0).all())
     assert bool((far["zero"] != 0).all())
     for probe in (near, far):
