@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -231,6 +232,19 @@ def test_the_peak_is_found_by_a_scan_and_measured_at_three_efforts(trained_run: 
     paper_dynamics.run(trained_run, 2, tmp_path / "record.json")
     assert len(counted.calls) == done
     assert {method.budget for _, _, method, _ in counted.calls} == {None, 250, 2000}
+
+
+def test_the_command_line_measures_some_of_the_efforts(
+    trained_run: Path, tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paper_dynamics, "train", lambda _: None)
+    output = tmp_path / "record.json"
+    command = ["paper_dynamics", "--run", str(trained_run), "--seeds", "1", "--output", str(output), "--efforts", "quarter"]
+    monkeypatch.setattr(sys, "argv", command)
+    paper_dynamics.main()
+    rows = json.loads(output.read_text(encoding="utf-8"))["rows"]
+    assert {row["effort"] for row in rows} == {"scan", "default", "quarter"}
+    assert "| " in capsys.readouterr().out
 
 
 def test_the_tables_of_the_paper_run_have_the_scan_and_peak_over_end() -> None:

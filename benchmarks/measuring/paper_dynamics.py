@@ -99,6 +99,7 @@ def _metrics(folder: Path) -> dict[int, Row]:
 def main() -> None:
     parser = record_options(__doc__, OUTPUT)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--efforts", nargs="*", choices=list(FACTORS), default=list(FACTORS), help="besides the default")
     parser.add_argument(
         "--run", type=Path, help="a folder for the training, which is kept; without it one that is deleted afterwards"
     )
