@@ -45,7 +45,7 @@ class Run:
     config: Config
     metrics: list[Line]
     measurements: dict[str, list[Line]]
-    """By method."""
+    """By kind (`Settings.kind`)."""
 
     @classmethod
     def load(cls, path: str | Path) -> "Run":
@@ -69,14 +69,14 @@ class Run:
         """One column of metrics.jsonl by epoch."""
         return {line["epoch"]: line[name] for line in self.metrics}
 
-    def measured(self, method: str, eps: str, value: Callable[[Line], Any]) -> Series:
+    def measured(self, kind: str, eps: str, value: Callable[[Line], Any]) -> Series:
         """A quantity of the measurements at ε by epoch. Of repeated measurements the latest counts. Empty if there is none."""
-        lines = self.measurements.get(method, [])
+        lines = self.measurements.get(kind, [])
         return {line["epoch"]: value(line) for line in lines if float(line["eps"]) == float(eps)}
 
-    def final(self, method: str, value: Callable[[Line], Any]) -> Series:
+    def final(self, kind: str, value: Callable[[Line], Any]) -> Series:
         """A quantity of the last checkpoint by ε."""
-        return {float(line["eps"]): value(line) for line in self.measurements.get(method, []) if line["epoch"] == self.last}
+        return {float(line["eps"]): value(line) for line in self.measurements.get(kind, []) if line["epoch"] == self.last}
 
     def raw_bytes(self) -> Series:
         """The length of the bzip2 of all unchanged weights, by epoch."""

@@ -15,7 +15,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command
-from examples.grokking.complexity import Settings
+from examples.grokking.complexity import DISTORTIONS, Settings
 from examples.grokking.curves import Run, group_runs, measured_by
 from examples.grokking.panels import FIGURES, MissingError, View
 from nncomplexity.errors import InputError
@@ -34,7 +34,13 @@ def figures(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go; made if it isn't there.")],
     number: Annotated[list[int] | None, typer.Option("--figure", metavar="N", help="Only this figure; repeat it.")] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="Measurements of this method.")] = "tight",
-    eps: Annotated[str, typer.Option(metavar="NUMBER", help="Measurements at this ε, where a figure has one.")] = "1",
+    eps: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", help="Measurements at this ε, where a figure has one; 1, or 0.1 with --distortion kl."),
+    ] = None,
+    distortion: Annotated[
+        str, typer.Option(metavar="NAME", help="Measurements under this distortion, as in measure.py: loss or kl.")
+    ] = "loss",
     paper_bytes: Annotated[
         bool, typer.Option("--paper-bytes", help="Sizes by the paper's recipe, for bayes and quantize, instead of bits / 8.")
     ] = False,
@@ -49,12 +55,15 @@ def figures(
     Figure 2, complexity and accuracy while a network learns:
       python examples/grokking/figures.py runs/quick --out figures --figure 2
     \b
+    The same under the function distortion, from what measure.py --distortion kl measured: out/figure_02_kl.png
+      python examples/grokking/figures.py runs/quick --out figures --figure 2 --distortion kl
+    \b
     All figures of several runs, in the paper's unit:
       python examples/grokking/figures.py runs/* --method bayes --paper-bytes --out figures
     """
     from examples.grokking.drawing import draw
 
-    Settings((eps,), method)
+    asked = Settings((eps or DISTORTIONS.get(distortion, "1"),), method, distortion=distortion)
     wanted = number or list(FIGURES)
     for chosen in wanted:
         if chosen not in FIGURES:
@@ -62,17 +71,19 @@ def figures(
     if suffix not in ("png", "pdf", "svg"):
         raise InputError(f"format: expected png, pdf or svg, got {suffix!r}")
     groups = group_runs([Run.load(run) for run in runs])
-    view = View(method, eps, paper_bytes)
+    view = View(method, *asked.eps, paper_bytes, distortion)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"out: {out} cannot be made ({error.strerror})") from None
+    under = "" if distortion == "loss" else ", under the function distortion"
+    second = "" if distortion == "loss" else f"_{distortion}"
     drawn = 0
     for chosen in wanted:
         figure = FIGURES[chosen]
-        path = out / f"figure_{chosen:02d}.{suffix}"
+        path = out / f"figure_{chosen:02d}{second}.{suffix}"
         try:
-            draw(figure.panels(groups, view), f"Figure {chosen}. {figure.caption}", path, made_by=measured_by(groups))
+            draw(figure.panels(groups, view), f"Figure {chosen}. {figure.caption}{under}", path, made_by=measured_by(groups))
         except MissingError as missing:
             print(f"figure {chosen} left out: {missing}", flush=True)
         else:

@@ -43,6 +43,7 @@ class RunFolder:
         content = json.loads(json.dumps({"training": asdict(config), "measuring": asdict(settings)}))
         if (self.path / "config.json").exists():
             before = read_config(self.path)
+            before["measuring"].setdefault("distortion", Settings().distortion)  # a run of the time when there was only this one
             different = {name for part in content for name in content[part] if content[part][name] != before[part].get(name)}
             if different:
                 raise InputError(f"{path}: holds a run with another {', '.join(sorted(different))}; name another folder")
@@ -64,8 +65,9 @@ class RunFolder:
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def measurements(self, method: str) -> Path:
-        return self.path / "measurements" / f"{method}.jsonl"
+    def measurements(self, kind: str) -> Path:
+        """The file of the measurements of one kind (`Settings.kind`)."""
+        return self.path / "measurements" / f"{kind}.jsonl"
 
     def save_checkpoint(self, epoch: int, weights: Mapping[str, Tensor]) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from examples.grokking.complexity import Settings
 from examples.grokking.curves import Curve, Group, Run, Series
 from examples.grokking.folder import Line
 from nncomplexity.bounds import bound, description_length
@@ -16,11 +17,16 @@ FAILURE_PROBABILITY = 0.05
 
 @dataclass(frozen=True)
 class View:
-    """Which measurements to draw: the method, ε, and whether sizes are bytes by the paper's recipe."""
+    """Which measurements to draw: the method, ε, whether sizes are bytes by the paper's recipe, and the distortion."""
 
     method: str = "tight"
     eps: str = "1"
     paper_bytes: bool = False
+    distortion: str = "loss"
+
+    @property
+    def kind(self) -> str:
+        return Settings((self.eps,), self.method, distortion=self.distortion).kind
 
     def bytes(self, line: Line) -> float:
         size = line["paper_bytes"] if self.paper_bytes else line["bits"] / 8
@@ -33,11 +39,12 @@ class View:
         return _curve(group, label, self.series, self.command(group))
 
     def series(self, run: Run) -> Series:
-        return run.measured(self.method, self.eps, self.bytes)
+        return run.measured(self.kind, self.eps, self.bytes)
 
     def command(self, group: Group, extra: str = "") -> str:
         runs = " ".join(str(run.path) for run in group.runs)
-        return f"measure.py {runs} --method {self.method}{extra or f' --eps {self.eps}'}"
+        distortion = "" if self.distortion == "loss" else f" --distortion {self.distortion}"
+        return f"measure.py {runs} --method {self.method}{distortion}{extra or f' --eps {self.eps}'}"
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def _rate_distortion(groups: Sequence[Group], view: View) -> list[Panel]:
     fits: list[Curve | None] = []
     for group in groups:
         remedy = view.command(group, " --last --eps 4 --eps 2 --eps 1 --eps 0.5 --eps 0.25")
-        curve = _curve(group, _title(group, regularizer=True), lambda run: run.final(view.method, view.bytes), remedy)
+        curve = _curve(group, _title(group, regularizer=True), lambda run: run.final(view.kind, view.bytes), remedy)
         if len(curve.x) < 3:
             raise MissingError(f"first run {remedy}")
         a, b, r2 = logarithmic_fit(curve.x, curve.mean)
@@ -171,10 +178,8 @@ def _rate_distortion(groups: Sequence[Group], view: View) -> list[Panel]:
 def _at_several_eps(groups: Sequence[Group], view: View) -> list[Panel]:
     panels = []
     for group in _with(groups, "full"):
-        texts = {float(line["eps"]) for run in group.runs for line in run.measurements.get(view.method, [])}
-        curves = [
-            group.curve(f"ε = {eps:g}", lambda run, eps=eps: run.measured(view.method, str(eps), view.bytes)) for eps in texts
-        ]
+        texts = {float(line["eps"]) for run in group.runs for line in run.measurements.get(view.kind, [])}
+        curves = [group.curve(f"ε = {eps:g}", lambda run, eps=eps: run.measured(view.kind, str(eps), view.bytes)) for eps in texts]
         whole = [curve for curve in curves if curve is not None and len(curve.x) > 1]
         if len(whole) < 2:
             raise MissingError(f"first run {view.command(group, ' --eps 4 --eps 1 --eps 0.25')}")
@@ -194,10 +199,10 @@ def _kl(line: Line, n: int) -> float:
     return bound(line["bits"], risk=risk, n=n, delta=FAILURE_PROBABILITY, self_delimiting=False).value
 
 
-def _least(run: Run, method: str, value: Callable[[Line, int], float]) -> Series:
+def _least(run: Run, kind: str, value: Callable[[Line, int], float]) -> Series:
     """The least value over the measured ε, by epoch. The bound holds for all files of a code at once, so the best one may be chosen."""
     found: dict[float, float] = {}
-    for line in run.measurements.get(method, []):
+    for line in run.measurements.get(kind, []):
         here = value(line, run.training_examples)
         found[line["epoch"]] = min(here, found.get(line["epoch"], math.inf))
     return found
@@ -210,8 +215,8 @@ def _bounds(groups: Sequence[Group], view: View) -> list[Panel]:
         for group in family:
             name, remedy = group.config.regularizer, view.command(group)
             curves += [
-                _curve(group, f"{name}, Eq. 4", lambda run: _least(run, view.method, _eq4), remedy),
-                _curve(group, f"{name}, kl", lambda run: _least(run, view.method, _kl), remedy),
+                _curve(group, f"{name}, Eq. 4", lambda run: _least(run, view.kind, _eq4), remedy),
+                _curve(group, f"{name}, kl", lambda run: _least(run, view.kind, _kl), remedy),
                 _curve(group, f"{name}, test error", lambda run: {x: 1 - y for x, y in run.metric("test_accuracy").items()}, ""),
             ]
         chance = 1 - 1 / family[0].config.prime
@@ -220,7 +225,7 @@ def _bounds(groups: Sequence[Group], view: View) -> list[Panel]:
 
 
 def _by_quantization(groups: Sequence[Group], view: View) -> list[Panel]:
-    alone = View("quantize", view.eps, view.paper_bytes)
+    alone = View("quantize", view.eps, view.paper_bytes, view.distortion)
     return [
         Panel(
             _title(group),

@@ -58,7 +58,7 @@ def train_run(folder: RunFolder, device: torch.device | str = "cpu", watcher: Wa
         trainer.restore(state)
         seconds = state["seconds"]
     recorded = {line["epoch"] for line in keep_lines(folder.metrics, lambda line: line["epoch"] <= trainer.epoch)}
-    keep_lines(folder.measurements(settings.method), lambda line: line["epoch"] in recorded)
+    keep_lines(folder.measurements(settings.kind), lambda line: line["epoch"] in recorded)
     due = set(recorded_epochs(config.epochs)) - recorded
     watcher.resumed(trainer.epoch)
     saved = time.monotonic()
@@ -82,7 +82,7 @@ def _record(folder: RunFolder, trainer: Trainer, seconds: float, watcher: Watche
     folder.save_checkpoint(trainer.epoch, weights)
     measurements = measure(weights, task_for(trainer.config), folder.settings, watcher.measuring)
     for measurement in measurements:
-        append_line(folder.measurements(folder.settings.method), {"epoch": trainer.epoch, **measurement})
+        append_line(folder.measurements(folder.settings.kind), {"epoch": trainer.epoch, **measurement})
     line = {"epoch": trainer.epoch, "step": trainer.updates, **metrics, "seconds": round(seconds, 3)}
     line |= {f"bits@{measurement['eps']}": measurement["bits"] for measurement in measurements}
     line |= {f"paper_bytes@{m['eps']}": m["paper_bytes"] for m in measurements if m["paper_bytes"] is not None}

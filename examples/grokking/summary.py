@@ -15,7 +15,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command
-from examples.grokking.complexity import Settings
+from examples.grokking.complexity import DISTORTIONS, Settings
 from examples.grokking.curves import Run
 from examples.grokking.panels import View
 from nncomplexity.errors import InputError
@@ -34,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def summary(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders that train.py wrote.")],
     method: Annotated[str, typer.Option(metavar="NAME", help="Measurements of this method.")] = "tight",
-    eps: Annotated[str, typer.Option(metavar="NUMBER", help="Measurements at this ε.")] = "1",
+    eps: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Measurements at this ε; 1, or 0.1 with --distortion kl.")
+    ] = None,
+    distortion: Annotated[
+        str, typer.Option(metavar="NAME", help="Measurements under this distortion, as in measure.py: loss or kl.")
+    ] = "loss",
     paper_bytes: Annotated[
         bool, typer.Option("--paper-bytes", help="Sizes by the paper's recipe, for bayes and quantize.")
     ] = False,
@@ -44,8 +49,8 @@ def summary(
     Epochs are the first recorded ones with a train or a test accuracy of at least 0.99. The peak has its epoch in brackets. The
     time is that of training without measurements, on the run's machine and with its number of threads.
     """
-    Settings((eps,), method)
-    print(as_table([Run.load(run) for run in runs], View(method, eps, paper_bytes)))
+    asked = Settings((eps or DISTORTIONS.get(distortion, "1"),), method, distortion=distortion)
+    print(as_table([Run.load(run) for run in runs], View(method, *asked.eps, paper_bytes, distortion)))
 
 
 def as_table(runs: Sequence[Run], view: View) -> str:
@@ -61,9 +66,9 @@ def as_table(runs: Sequence[Run], view: View) -> str:
 def _cells(run: Run, view: View) -> tuple[str, ...]:
     sizes = view.series(run)
     if not sizes:
-        raise InputError(
-            f"{run.path}: has no such measurements yet; run measure.py {run.path} --method {view.method} --eps {view.eps}"
-        )
+        distortion = "" if view.distortion == "loss" else f" --distortion {view.distortion}"
+        command = f"measure.py {run.path} --method {view.method}{distortion} --eps {view.eps}"
+        raise InputError(f"{run.path}: has no such measurements yet; run {command}")
     peak = max(sizes, key=lambda epoch: sizes[epoch])
     end = sizes[max(sizes)]
     last = run.metrics[-1]

@@ -51,6 +51,10 @@ class Task:
             wrong = self.logits(network, examples.tokens).argmax(1) != examples.answers
         return wrong.double().mean().item()
 
+    def inputs(self) -> Tensor:
+        """The tokens (p², n) of all equations, for training or not."""
+        return equations(self.config.operation, self.config.prime).tokens
+
     def logits(self, network: Network, tokens: Tensor) -> Tensor:
         """The network's outputs (m, p) for equations (m, n) of tokens."""
         if isinstance(network, nn.Module):
@@ -138,5 +142,4 @@ def outputs(network: Network, tokens: Tensor) -> Tensor:
 
 def inputs() -> Tensor:
     """All equations of the chosen run, for `--inputs`."""
-    config = _chosen().config
-    return equations(config.operation, config.prime).tokens
+    return _chosen().inputs()

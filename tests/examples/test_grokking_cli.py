@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.grokking import measure, train
+from examples.grokking import figures, measure, summary, train
 from examples.grokking.display import TimeLeft
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ def test_a_run_prints_a_line_for_each_recorded_epoch(tmp_path: Path, capsys: pyt
     assert lines[-1] == f"done: {tmp_path / 'run' / 'metrics.jsonl'}"
     assert printed.err == ""
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["measuring"] == {"eps": ["1", "0.5"], "method": "quantize", "budget": 4, "seed": 0}
+    assert config["measuring"] == {"eps": ["1", "0.5"], "method": "quantize", "budget": 4, "seed": 0, "distortion": "loss"}
     assert config["training"]["prime"] == 7
 
 
@@ -104,6 +104,35 @@ def test_an_interrupt_says_how_to_go_on(
     monkeypatch.setattr(train, "train_run", interrupted)
     assert run(tmp_path / "run") == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_run_is_measured_and_drawn_under_the_function_distortion_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert run(folder) == 0
+    # A folder of the time when there was only the distortion of the loss.
+    config = json.loads((folder / "config.json").read_text())
+    del config["measuring"]["distortion"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert run(folder) == 0
+    assert measure.main([str(folder), *CHEAP, "--distortion", "kl"]) == 0
+    by_loss, by_kl = (
+        [json.loads(line) for line in (folder / "measurements" / name).read_text().splitlines()]
+        for name in ("quantize.jsonl", "quantize-kl.jsonl")
+    )
+    assert {(line["distortion"], line["eps"]) for line in by_kl} == {("kl", "0.1")}
+    assert {line["loss"] for line in by_kl} == {0.0}  # the divergence of a network from itself
+    assert all(line["loss"] > 0 for line in by_loss)
+    pictures = tmp_path / "figures"
+    chosen = ["--figure", "2", "--method", "quantize"]
+    for distortion in ("loss", "kl"):
+        assert figures.main([str(folder), "--out", str(pictures), *chosen, "--distortion", distortion]) == 0
+    assert {path.name for path in pictures.iterdir()} == {"figure_02.png", "figure_02_kl.png"}
+    assert summary.main([str(folder), "--method", "quantize", "--distortion", "kl"]) == 0
+    assert f"{by_kl[-1]['bits'] / 8:,.0f}" in capsys.readouterr().out
+    assert figures.main([str(folder), "--out", str(pictures), "--figure", "2", "--distortion", "kl"]) == 2
+    assert "--method tight --distortion kl --eps 0.1" in capsys.readouterr().out
+    assert measure.main([str(folder), "--distortion", "mse"]) == 2
+    assert "distortion: expected loss or kl, got 'mse'" in capsys.readouterr().err
 
 
 def test_measuring_again_adds_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
