@@ -171,7 +171,7 @@ class Search:
         """
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._of_low_rank, self._first, self._last):
+        for make in (self._of_low_rank, self._of_allocation, self._of_weights):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
@@ -182,7 +182,7 @@ class Search:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
 
-    def _first(self) -> Start | None:
+    def _of_allocation(self) -> Start | None:
         """The weights in the forms and step sizes that bit allocation chooses at about ε; where it isn't tried, in coarse step sizes."""
         if self._allocation is None:
             return self._coarse()
@@ -197,7 +197,7 @@ class Search:
         ranks = lowest_ranks(self._trials, self._batches.sample(), self._eps)
         return self._weights(near(self._trials, self._fixed, self._batches.sample(), self._eps, ranks), ranks) if ranks else None
 
-    def _last(self) -> Start | None:
+    def _of_weights(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
         return None if self._allocation is None or self._by_descent() else self._coarse()
 

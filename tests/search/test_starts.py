@@ -40,13 +40,13 @@ class Scripted(Search):
         self._names[id(start)] = name
         return start
 
-    def _first(self) -> Start | None:
+    def _of_allocation(self) -> Start | None:
         return self._named("allocation")
 
     def _of_low_rank(self) -> Start | None:
         return self._named("low rank")
 
-    def _last(self) -> Start | None:
+    def _of_weights(self) -> Start | None:
         return None if self._by_descent() else self._named("dense")
 
     def _cycle(self, start: Start, steps: int) -> bool:
@@ -117,12 +117,12 @@ def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() 
     assert not search.converged
 
 
-def test_the_first_start_costs_about_eps() -> None:
+def test_the_start_of_allocation_costs_about_eps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
         search._allocation = search._allocate()
         allocated = measured.best(EPS)
-        start = search._first()
+        start = search._of_allocation()
         assert start is not None
         distortion = measured.measure(candidate_of(start.latents))
         assert 0 < distortion <= 2.0 * measured.limit(EPS)
@@ -135,11 +135,11 @@ def test_the_first_start_costs_about_eps() -> None:
         assert measured.measure(candidate_of(start.latents)) < distortion
 
 
-def test_without_bit_allocation_the_first_start_is_the_weights_in_coarse_steps() -> None:
+def test_without_bit_allocation_its_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        assert search._last() is None
-        start = search._first()
+        assert search._of_weights() is None
+        start = search._of_allocation()
         assert start is not None
         limit = 4.0 * measured.limit(EPS)
         assert measured.measure(candidate_of(start.latents)) <= limit
