@@ -70,6 +70,8 @@ class Fallback:
         The finest step sizes come first, because they are the likeliest to be within ε. This ends when the budget is spent or when nothing is
         left of the network. If the budget suffices, the answer is then not larger than Algorithm 2's.
         """
+        if self.trials.left < 1:
+            return  # counting bits takes time, too
         smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), len(self._steps))
         for index in range(smaller - 1, -1, -1):
             if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
