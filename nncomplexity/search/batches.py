@@ -1,12 +1,13 @@
 """Minibatches: the examples of each step of a descent, if the loss is a mean over examples."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nncomplexity.network import Distortion
+from nncomplexity.network import GRADIENT_COST, Distortion
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,16 @@ class Batches:
         self._originals: dict[int, float] = {}
         self._order: list[int] = []
 
-    @property
+    @functools.cached_property
     def share(self) -> float:
-        """The share of the examples in one minibatch. It is also the cost of a loss on it, in evaluations."""
-        return 1.0 / len(self._parts) if self._parts else 1.0
+        """The share of the examples in the largest minibatch. It is also the cost of a loss on it, in evaluations."""
+        return max(map(len, self._parts)) / sum(map(len, self._parts)) if self._parts else 1.0
+
+    @property
+    def cost(self) -> float:
+        """The evaluations that a step may take: a gradient, and the original's loss as long as it isn't known of every minibatch."""
+        known = self._distortion.divergence is not None or len(self._originals) == len(self._parts)
+        return self.share * (GRADIENT_COST if known else GRADIENT_COST + 1)
 
     def doubled(self) -> "Batches":
         """A division into minibatches of twice the size."""

@@ -112,7 +112,7 @@ class Cycle:
         # Each extension is measured, too.
         extension = max(2, round(_EXTENSION * self._steps), min(between, round((_LONGEST - 1) * self._steps)))
         step, end = 0, self._steps
-        while step < end and trials.left >= GRADIENT_COST * self._batches.share:
+        while step < end and trials.left >= self._batches.cost:
             trials.report("descending")
             self._step(blocks, step)
             step += 1

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.network import TensorSpec
-from nncomplexity.search.batches import Minibatch
+from nncomplexity.search.batches import Batches
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
 from nncomplexity.search.sensitivity import groups_of
 from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
@@ -51,7 +51,7 @@ def at_the_weights(trials: Trials, coarseness: float, ranks: Ranks = DENSE) -> l
     return [found[spec.name] for spec in specs]
 
 
-def lowest_ranks(trials: Trials, batch: Minibatch, eps: float) -> dict[str, int]:
+def lowest_ranks(trials: Trials, batches: Batches, eps: float) -> dict[str, int]:
     """The lowest ranks of matrices that cost a few ε together on a minibatch. A matrix without such a rank that pays is left out.
 
     Matrices that play one role have one rank, if there are many. In a large network all have one, because its evaluations take long.
@@ -61,22 +61,22 @@ def lowest_ranks(trials: Trials, batch: Minibatch, eps: float) -> dict[str, int]
     found: dict[str, int] = {}
     for group in ([specs[index] for index in places] for places in groups):
         # Small distortions of different tensors add up, so each group has an equal share.
-        rank = _lowest_rank(trials, batch, group, _FARTHEST / len(groups) * trials.limit(eps))
+        rank = _lowest_rank(trials, batches, group, _FARTHEST / len(groups) * trials.limit(eps))
         found |= {spec.name: rank for spec in group if rank}
     return found
 
 
-def _lowest_rank(trials: Trials, batch: Minibatch, group: Sequence[TensorSpec], limit: float) -> int:
+def _lowest_rank(trials: Trials, batches: Batches, group: Sequence[TensorSpec], limit: float) -> int:
     """The lowest rank of some matrices whose distortion is within a limit while all other tensors are the original's, by bisection."""
     ranks = ranks_that_pay(group)
 
     def holds(index: int) -> bool:
-        return trials.on_batch(candidate_of(trials.tensors.latents(group, FINEST, ranks[index])), batch) <= limit
+        return trials.on_batch(candidate_of(trials.tensors.latents(group, FINEST, ranks[index])), batches) <= limit
 
     return ranks[first_that(holds, len(ranks))]
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], batch: Minibatch, eps: float, ranks: Ranks = DENSE) -> float:
+def near(trials: Trials, fixed: Mapping[str, Piece], batches: Batches, eps: float, ranks: Ranks = DENSE) -> float:
     """The coarsest step sizes, in typical weights, whose rounding costs a few ε on a minibatch, by bisection.
 
     Those of factors may cost twice as many as their ranks do.
@@ -84,7 +84,7 @@ def near(trials: Trials, fixed: Mapping[str, Piece], batch: Minibatch, eps: floa
     limit = (2 * _FARTHEST if ranks else _FARTHEST) * trials.limit(eps)
 
     def holds(index: int) -> bool:
-        return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batch) <= limit
+        return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batches) <= limit
 
     found: float = COARSENESS[first_that(holds, len(COARSENESS))]
     return found

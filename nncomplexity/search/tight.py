@@ -194,8 +194,8 @@ class Search:
         unrounded = self._settings.soft * self._settings.first
         if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
             return None  # no candidate would come of the decompositions
-        ranks = lowest_ranks(self._trials, self._batches.sample(), self._eps)
-        return self._weights(near(self._trials, self._fixed, self._batches.sample(), self._eps, ranks), ranks) if ranks else None
+        ranks = lowest_ranks(self._trials, self._batches, self._eps)
+        return self._weights(near(self._trials, self._fixed, self._batches, self._eps, ranks), ranks) if ranks else None
 
     def _of_weights(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
@@ -203,7 +203,7 @@ class Search:
 
     def _coarse(self) -> Start:
         """The weights, in the coarsest step sizes that cost a few ε."""
-        return self._weights(near(self._trials, self._fixed, self._batches.sample(), self._eps))
+        return self._weights(near(self._trials, self._fixed, self._batches, self._eps))
 
     def _by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""
@@ -232,7 +232,7 @@ class Search:
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged."""
         settings, trials = self._settings, self._trials
-        while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
+        while (until is None or done < until) and trials.left >= self._batches.cost:
             before, steps = trials.best(self._eps), done or settings.first
             feasible = self._cycle(start, steps)
             done += steps

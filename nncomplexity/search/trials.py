@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
-from nncomplexity.search.batches import Minibatch
+from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Overlaid, Tensors
 
@@ -117,13 +117,14 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def on_batch(self, moving: Mapping[str, CoarseTensor], batch: Minibatch) -> float:
-        """The distortion on a minibatch with some tensors coarse and all others the original's.
+    def on_batch(self, moving: Mapping[str, CoarseTensor], batches: Batches) -> float:
+        """The distortion on one minibatch, always the same, with some tensors coarse and all others the original's.
 
         It is infinite if the budget is spent, or if there is no finite loss.
         """
         if self.left < 1:
             return math.inf
+        batch = batches.sample()
         specs = [spec for spec in self.problem.skeleton.tensors if spec.name in moving]
         decode = Decoded if self.tensors.large else decoded_together
         try:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import InputError, estimate
+from nncomplexity.network import MeanLoss
 from nncomplexity.search import Quantize, StopSearch, Sweep, Tight
 from tests.cases import MANY_EPS, two_layers
 
@@ -102,6 +103,14 @@ def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
         report = estimate(weights, loss, eps, seed=1, budget=1200)
         assert report.origin == "descent"
         assert report.bits < 0.5 * estimate(weights, loss, eps, method="quantize", codec="entropy").bits
+
+
+@pytest.mark.parametrize("budget", [7, 20, 61, 150, 333])
+def test_no_more_evaluations_are_spent_than_the_budget_where_minibatches_differ_in_size(budget: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weights = torch.randn(800, 6, generator=generator), {"w": torch.randn(24, 6, generator=generator)}
+    loss = MeanLoss(lambda w, x, y: (x @ w["w"].T - y).square().sum(1), x, x @ weights["w"].T)
+    assert estimate(weights, loss, 0.05, budget=budget).evaluations <= budget
 
 
 def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():

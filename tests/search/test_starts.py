@@ -10,7 +10,7 @@ import torch
 from nncomplexity.codecs import Entropy
 from nncomplexity.file import Constant
 from nncomplexity.network import Distortion, MeanLoss
-from nncomplexity.search.batches import Batches, Minibatch
+from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Problem
 from nncomplexity.search.initial import at_the_weights, lowest_ranks
 from nncomplexity.search.latent import candidate_of
@@ -163,7 +163,7 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
         assert batch.rows is not None
         assert len(batch.rows) == 100
         before = distortion.evaluations
-        found = measured.on_batch({"one": Constant(0)}, batch)
+        found = measured.on_batch({"one": Constant(0)}, batches)
         assert distortion.evaluations - before == pytest.approx(0.1)
         rows = x[batch.rows]
         expected = (rows @ weights["two"].T).square().sum(1).mean() - (rows @ (weights["one"] + weights["two"]).T).square().sum(
@@ -173,7 +173,7 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
         assert not any(measured.kept.values())  # nothing of it is an answer
         assert torch.equal(batches.sample().rows, batch.rows)
         with measured.at_most(0):
-            assert measured.on_batch({}, batch) == math.inf
+            assert measured.on_batch({}, batches) == math.inf
 
 
 @pytest.mark.parametrize(("budget", "tried"), [(380, False), (400, True)])
@@ -214,7 +214,7 @@ def test_each_matrix_has_its_lowest_rank_that_costs_little(
         problem = Problem(distortion, Entropy(), 0)
         measured = Trials(problem, Tensors(problem), [EPS], math.inf)
         monkeypatch.setattr(Tensors, "large", large)
-        assert lowest_ranks(measured, Minibatch(None, distortion.original), EPS) == expected
+        assert lowest_ranks(measured, Batches(distortion, 100, 0), EPS) == expected
         latents = {one.spec.name: one for one in at_the_weights(measured, 0.01, expected)}
     assert {name: one.parts[0].shape[1] for name, one in latents.items() if len(one.parts) == 2} == expected
     assert list(latents) == list(weights)
