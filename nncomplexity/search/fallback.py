@@ -58,11 +58,16 @@ class Fallback:
             return gone
         return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
 
-    def first_answer(self, eps: float) -> None:
-        """All weights zero; then uniform quantization with the coarsest of Algorithm 2's step sizes that a bisection finds within ε."""
+    def first_answer(self, eps: float) -> float:
+        """All weights zero; then uniform quantization with the coarsest of Algorithm 2's step sizes that a bisection finds within ε.
+
+        Returns:
+            The distortion of all weights zero.
+        """
         limit = self.trials.limit(eps)
-        self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
+        zero = self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
         first_that(lambda index: self._measure(index) <= limit, len(self._steps))
+        return zero
 
     def quantize(self, eps: float) -> None:
         """Algorithm 2, as far as it can improve the answer: all its step sizes whose file would be smaller than the best. This needs no loss.

@@ -22,8 +22,9 @@ _INSIDE = 0.45
 """The largest distance of a number from the symbol to which it is to round."""
 FARTHEST_CHOICE = 2.0
 """The largest distortion, in ε, of a start at bit allocation's choice. Its factors are so coarse that cycles from farther end beyond ε."""
-_FARTHEST = 4.0
-"""The largest distortion, in ε, of a start in step sizes or factors of the weights themselves."""
+_FARTHEST, _KEPT = 4.0, 0.5
+"""The largest distortion of a start in step sizes or factors of the weights themselves: in ε, and as a share of that of all weights zero. A
+start beyond half of the latter has lost the network."""
 _ROLES = 8
 """The most groups of matrices with a rank of their own. To find one takes about four losses of a minibatch."""
 
@@ -51,8 +52,13 @@ def at_the_weights(trials: Trials, coarseness: float, ranks: Ranks = DENSE) -> l
     return [found[spec.name] for spec in specs]
 
 
-def lowest_ranks(trials: Trials, batches: Batches, eps: float) -> dict[str, int]:
-    """The lowest ranks of matrices that cost a few ε together on a minibatch. A matrix without such a rank that pays is left out.
+def farthest(limit: float, zero: float) -> float:
+    """The largest distortion of a start, given the largest one within ε and that of all weights zero."""
+    return min(_FARTHEST * limit, _KEPT * zero)
+
+
+def lowest_ranks(trials: Trials, batches: Batches, most: float) -> dict[str, int]:
+    """The lowest ranks of matrices that cost at most `most` together on a minibatch. A matrix without such a rank that pays is left out.
 
     Matrices that play one role have one rank, if there are many. In a large network all have one, because its evaluations take long.
     """
@@ -61,7 +67,7 @@ def lowest_ranks(trials: Trials, batches: Batches, eps: float) -> dict[str, int]
     found: dict[str, int] = {}
     for group in ([specs[index] for index in places] for places in groups):
         # Small distortions of different tensors add up, so each group has an equal share.
-        rank = _lowest_rank(trials, batches, group, _FARTHEST / len(groups) * trials.limit(eps))
+        rank = _lowest_rank(trials, batches, group, most / len(groups))
         found |= {spec.name: rank for spec in group if rank}
     return found
 
@@ -76,12 +82,12 @@ def _lowest_rank(trials: Trials, batches: Batches, group: Sequence[TensorSpec], 
     return ranks[first_that(holds, len(ranks))]
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], batches: Batches, eps: float, ranks: Ranks = DENSE) -> float:
-    """The coarsest step sizes, in typical weights, whose rounding costs a few ε on a minibatch, by bisection.
+def near(trials: Trials, fixed: Mapping[str, Piece], batches: Batches, most: float, ranks: Ranks = DENSE) -> float:
+    """The coarsest step sizes, in typical weights, whose rounding costs at most `most` on a minibatch, by bisection.
 
-    Those of factors may cost twice as many as their ranks do.
+    Those of factors may cost twice as much as their ranks do.
     """
-    limit = (2 * _FARTHEST if ranks else _FARTHEST) * trials.limit(eps)
+    limit = 2 * most if ranks else most
 
     def holds(index: int) -> bool:
         return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batches) <= limit

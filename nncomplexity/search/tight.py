@@ -3,9 +3,9 @@
 It has an answer from the first evaluations on and makes it smaller:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. If low ranks of matrices cost a few ε, two cycles of descent (`nncomplexity.search.descent`) from their factors.
-3. As many from the forms and step sizes that bit allocation chooses at about ε. If no descent has found the smallest file by then, as many
-   from the weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
+2. Two cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
+3. If low ranks of matrices cost a few ε, as many from their factors. If no descent has found the smallest file by then, as many from the
+   weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
@@ -25,7 +25,17 @@ from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
 from nncomplexity.search.descent import CHECKS, Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import DENSE, FARTHEST_CHOICE, Ranks, at_an_answer, at_the_weights, jittered, lowest_ranks, near
+from nncomplexity.search.initial import (
+    DENSE,
+    FARTHEST_CHOICE,
+    Ranks,
+    at_an_answer,
+    at_the_weights,
+    farthest,
+    jittered,
+    lowest_ranks,
+    near,
+)
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
@@ -33,7 +43,7 @@ from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _STARTS = 3
-"""The most starts of a search: at factors, at bit allocation's choice, and at the weights."""
+"""The most starts of a search: at bit allocation's choice, at factors, and at the weights."""
 _TRIED = 2
 """The steps for which every start is tried, in lengths of the first cycle. After half as many the better start is often behind."""
 _JUDGED = 8
@@ -134,6 +144,7 @@ class Search:
         self.converged = False
         self.ended: Start | None = None
         self._allocation: Allocation | None = None
+        self._farthest = math.inf
 
     def run(self, begin: "Start | None" = None) -> None:
         """All stages; progress may end them.
@@ -146,7 +157,7 @@ class Search:
         if trials.problem.deadline is None:
             trials.report("starting")
         fallback.early(eps)
-        fallback.first_answer(eps)
+        self._farthest = farthest(trials.limit(eps), fallback.first_answer(eps))
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
         self._allocation = self._allocate() if begin is None else None
         if has_gradient:
@@ -165,13 +176,10 @@ class Search:
         return start
 
     def _descend(self) -> "Start | None":
-        """Try each start, and go on from the one that has led to the smallest file.
-
-        Factors come first: a network that has learned something simple has far fewer of them than weights, and its file becomes small soonest.
-        """
+        """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._of_low_rank, self._of_allocation, self._of_weights):
+        for make in (self._of_allocation, self._of_low_rank, self._of_weights):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
@@ -194,8 +202,8 @@ class Search:
         unrounded = self._settings.soft * self._settings.first
         if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
             return None  # no candidate would come of the decompositions
-        ranks = lowest_ranks(self._trials, self._batches, self._eps)
-        return self._weights(near(self._trials, self._fixed, self._batches, self._eps, ranks), ranks) if ranks else None
+        ranks = lowest_ranks(self._trials, self._batches, self._farthest)
+        return self._weights(near(self._trials, self._fixed, self._batches, self._farthest, ranks), ranks) if ranks else None
 
     def _of_weights(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
@@ -203,7 +211,7 @@ class Search:
 
     def _coarse(self) -> Start:
         """The weights, in the coarsest step sizes that cost a few ε."""
-        return self._weights(near(self._trials, self._fixed, self._batches, self._eps))
+        return self._weights(near(self._trials, self._fixed, self._batches, self._farthest))
 
     def _by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""

@@ -12,7 +12,7 @@ from nncomplexity.file import Constant
 from nncomplexity.network import Distortion, MeanLoss
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Problem
-from nncomplexity.search.initial import at_the_weights, lowest_ranks
+from nncomplexity.search.initial import at_the_weights, farthest, lowest_ranks
 from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.start import COARSENESS
@@ -79,7 +79,7 @@ def test_each_start_has_as_many_steps_and_the_smaller_file_decides() -> None:
     lost, won = [900, 700, 600, 500, 400], [990, 550, 500, 400, 300]
     for sizes, best in (({"allocation": lost, "low rank": won}, "low rank"), ({"allocation": won, "low rank": lost}, "allocation")):
         found, search = cycles(sizes)
-        assert found[:4] == [(name, steps) for name in ("low rank", "allocation") for steps in (10, 10)]
+        assert found[:4] == [(name, steps) for name in ("allocation", "low rank") for steps in (10, 10)]
         assert found[4:] == [(best, 20), (best, 40), (best, 80)]
         assert search.last_gain == pytest.approx(1 - 300 / 400)
         assert not search.converged
@@ -138,6 +138,7 @@ def test_the_start_of_allocation_costs_about_eps() -> None:
 def test_without_bit_allocation_its_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
+        search._farthest = farthest(measured.limit(EPS), math.inf)
         assert search._of_weights() is None
         start = search._of_allocation()
         assert start is not None
@@ -174,6 +175,17 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
         assert torch.equal(batches.sample().rows, batch.rows)
         with measured.at_most(0):
             assert measured.on_batch({}, batches) == math.inf
+
+
+def test_no_start_is_farther_than_half_of_the_way_to_all_weights_zero() -> None:
+    assert farthest(0.1, 10.0) == pytest.approx(0.4)
+    assert farthest(0.1, 0.5) == 0.25
+    weights = of_ranks(full=20)
+    with Distortion(weights, lambda given: (given["full"] - weights["full"]).square().sum()) as distortion:
+        problem = Problem(distortion, Entropy(), 0)  # the zero network costs 20, and each rank that is left out 1
+        measured, batches = Trials(problem, Tensors(problem), [9.0], math.inf), Batches(distortion, 100, 0)
+        assert lowest_ranks(measured, batches, farthest(9.0, math.inf)) == {"full": 1}
+        assert lowest_ranks(measured, batches, farthest(9.0, 20.0)) == {}  # at most rank 5 pays, and 15 would be left out
 
 
 @pytest.mark.parametrize(("budget", "tried"), [(380, False), (400, True)])
@@ -214,7 +226,7 @@ def test_each_matrix_has_its_lowest_rank_that_costs_little(
         problem = Problem(distortion, Entropy(), 0)
         measured = Trials(problem, Tensors(problem), [EPS], math.inf)
         monkeypatch.setattr(Tensors, "large", large)
-        assert lowest_ranks(measured, Batches(distortion, 100, 0), EPS) == expected
+        assert lowest_ranks(measured, Batches(distortion, 100, 0), farthest(measured.limit(EPS), math.inf)) == expected
         latents = {one.spec.name: one for one in at_the_weights(measured, 0.01, expected)}
     assert {name: one.parts[0].shape[1] for name, one in latents.items() if len(one.parts) == 2} == expected
     assert list(latents) == list(weights)
