@@ -1,6 +1,6 @@
 """The complexity of one checkpoint, as the lines that a run's folder stores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,11 @@ class Settings:
     def kind(self) -> str:
         """The name of such measurements, and of their file: the method, and the distortion if it isn't that of the loss."""
         return self.method if self.distortion == "loss" else f"{self.method}-{self.distortion}"
+
+
+def settings_for(eps: Sequence[str], method: str, budget: int | None = None, distortion: str = "loss") -> Settings:
+    """Settings with the usual ε of the distortion if none is given."""
+    return Settings(tuple(eps) or (DISTORTIONS.get(distortion, "1"),), method, budget, distortion=distortion)
 
 
 def measure(

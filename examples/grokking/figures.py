@@ -15,7 +15,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command
-from examples.grokking.complexity import DISTORTIONS, Settings
+from examples.grokking.complexity import settings_for
 from examples.grokking.curves import Run, group_runs, measured_by
 from examples.grokking.panels import FIGURES, MissingError, View
 from nncomplexity.errors import InputError
@@ -63,7 +63,7 @@ def figures(
     """
     from examples.grokking.drawing import draw
 
-    asked = Settings((eps or DISTORTIONS.get(distortion, "1"),), method, distortion=distortion)
+    asked = settings_for([eps] if eps else (), method, distortion=distortion)
     wanted = number or list(FIGURES)
     for chosen in wanted:
         if chosen not in FIGURES:

@@ -19,7 +19,7 @@ if not __package__:
 from rich.progress import track
 
 from examples.grokking.command import run_command
-from examples.grokking.complexity import DISTORTIONS, Settings, measure
+from examples.grokking.complexity import measure, settings_for
 from examples.grokking.folder import RunFolder, append_line, keep_lines
 from examples.grokking.task import task_for
 from nncomplexity.errors import InputError
@@ -61,8 +61,7 @@ def again(
       python examples/grokking/measure.py runs/* --last --eps 4 --eps 1 --eps 0.25
     """
     torch.set_num_threads(threads)
-    usual = [DISTORTIONS.get(distortion, "1")]
-    asked = Settings(tuple(eps or usual), method, budget, distortion=distortion)
+    asked = settings_for(eps or (), method, budget, distortion)
     folders = [RunFolder.open(run) for run in runs]
     for folder in folders:
         file = folder.measurements(asked.kind)

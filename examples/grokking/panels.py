@@ -28,6 +28,11 @@ class View:
     def kind(self) -> str:
         return Settings((self.eps,), self.method, distortion=self.distortion).kind
 
+    @property
+    def options(self) -> str:
+        """The options of measure.py for such measurements, without ε."""
+        return f"--method {self.method}" + ("" if self.distortion == "loss" else f" --distortion {self.distortion}")
+
     def bytes(self, line: Line) -> float:
         size = line["paper_bytes"] if self.paper_bytes else line["bits"] / 8
         if size is None:
@@ -43,8 +48,7 @@ class View:
 
     def command(self, group: Group, extra: str = "") -> str:
         runs = " ".join(str(run.path) for run in group.runs)
-        distortion = "" if self.distortion == "loss" else f" --distortion {self.distortion}"
-        return f"measure.py {runs} --method {self.method}{distortion}{extra or f' --eps {self.eps}'}"
+        return f"measure.py {runs} {self.options}{extra or f' --eps {self.eps}'}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command
-from examples.grokking.complexity import DISTORTIONS, Settings
+from examples.grokking.complexity import settings_for
 from examples.grokking.curves import Run
 from examples.grokking.panels import View
 from nncomplexity.errors import InputError
@@ -49,7 +49,7 @@ def summary(
     Epochs are the first recorded ones with a train or a test accuracy of at least 0.99. The peak has its epoch in brackets. The
     time is that of training without measurements, on the run's machine and with its number of threads.
     """
-    asked = Settings((eps or DISTORTIONS.get(distortion, "1"),), method, distortion=distortion)
+    asked = settings_for([eps] if eps else (), method, distortion=distortion)
     print(as_table([Run.load(run) for run in runs], View(method, *asked.eps, paper_bytes, distortion)))
 
 
@@ -66,9 +66,7 @@ def as_table(runs: Sequence[Run], view: View) -> str:
 def _cells(run: Run, view: View) -> tuple[str, ...]:
     sizes = view.series(run)
     if not sizes:
-        distortion = "" if view.distortion == "loss" else f" --distortion {view.distortion}"
-        command = f"measure.py {run.path} --method {view.method}{distortion} --eps {view.eps}"
-        raise InputError(f"{run.path}: has no such measurements yet; run {command}")
+        raise InputError(f"{run.path}: has no such measurements yet; run measure.py {run.path} {view.options} --eps {view.eps}")
     peak = max(sizes, key=lambda epoch: sizes[epoch])
     end = sizes[max(sizes)]
     last = run.metrics[-1]

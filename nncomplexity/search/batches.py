@@ -37,7 +37,8 @@ class Batches:
         self._parts: Sequence[Tensor] = ()
         if examples is not None and count > 1:
             self._parts = torch.randperm(examples, generator=self._generator, device="cpu").chunk(count)
-        self._originals: dict[int, float] = {}
+        # The divergence of a network from itself is 0; other losses of the original are measured when they are needed.
+        self._originals: dict[int, float] = dict.fromkeys(range(len(self._parts)), 0.0) if distortion.divergence is not None else {}
         self._order: list[int] = []
 
     @functools.cached_property
@@ -48,7 +49,7 @@ class Batches:
     @property
     def cost(self) -> float:
         """The evaluations that a step may take: a gradient, and the original's loss as long as it isn't known of every minibatch."""
-        known = self._distortion.divergence is not None or len(self._originals) == len(self._parts)
+        known = len(self._originals) == len(self._parts)
         return self.share * (GRADIENT_COST if known else GRADIENT_COST + 1)
 
     def doubled(self) -> "Batches":
@@ -67,8 +68,7 @@ class Batches:
         return self._batch(0) if self._parts else Minibatch(None, self._distortion.original)
 
     def _batch(self, index: int) -> Minibatch:
+        rows = self._parts[index]
         if index not in self._originals:
-            known = self._distortion.divergence is not None  # the divergence of a network from itself is 0
-            rows = self._parts[index]
-            self._originals[index] = 0.0 if known else self._distortion.loss(self._distortion.weights, rows)
-        return Minibatch(self._parts[index], self._originals[index])
+            self._originals[index] = self._distortion.loss(self._distortion.weights, rows)
+        return Minibatch(rows, self._originals[index])

@@ -92,8 +92,7 @@ def near(trials: Trials, fixed: Mapping[str, Piece], batches: Batches, most: flo
     def holds(index: int) -> bool:
         return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batches) <= limit
 
-    found: float = COARSENESS[first_that(holds, len(COARSENESS))]
-    return found
+    return COARSENESS[first_that(holds, len(COARSENESS))]
 
 
 def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float) -> list[Latent]:

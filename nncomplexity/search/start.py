@@ -13,7 +13,7 @@ from nncomplexity.network import TensorSpec, stacked
 from nncomplexity.search.latent import Latent, for_each, scaled_basis, sums
 from nncomplexity.words import python_numbers
 
-COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
+COARSENESS: tuple[float, ...] = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
 """Step sizes to try, relative to the root mean square of the numbers: from 2 down in factors of √2."""
 FIRST_COARSENESS = 1.0
 """The relative step size by which the rotations of large factors are compared."""

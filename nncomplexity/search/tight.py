@@ -203,15 +203,15 @@ class Search:
         if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
             return None  # no candidate would come of the decompositions
         ranks = lowest_ranks(self._trials, self._batches, self._farthest)
-        return self._weights(near(self._trials, self._fixed, self._batches, self._farthest, ranks), ranks) if ranks else None
+        return self._coarse(ranks) if ranks else None
 
     def _of_weights(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
         return None if self._allocation is None or self._by_descent() else self._coarse()
 
-    def _coarse(self) -> Start:
-        """The weights, in the coarsest step sizes that cost a few ε."""
-        return self._weights(near(self._trials, self._fixed, self._batches, self._farthest))
+    def _coarse(self, ranks: Ranks = DENSE) -> Start:
+        """The weights, or factors of these ranks, in the coarsest step sizes that cost a few ε."""
+        return self._weights(near(self._trials, self._fixed, self._batches, self._farthest, ranks), ranks)
 
     def _by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Overlaid, Tensors
@@ -106,10 +107,9 @@ class Trials:
         """
         if self.left < 1:
             return math.inf
-        tensors, specs = self.whole(moving), self.problem.skeleton.tensors
+        tensors = self.whole(moving)
         try:
-            decode = Decoded if self.tensors.large else decoded_together
-            decoded: Mapping[str, Tensor] = decode(specs, tensors, self.distortion.device)
+            decoded = self._decoded(self.problem.skeleton.tensors, tensors)
             distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
@@ -126,13 +126,16 @@ class Trials:
             return math.inf
         batch = batches.sample()
         specs = [spec for spec in self.problem.skeleton.tensors if spec.name in moving]
-        decode = Decoded if self.tensors.large else decoded_together
         try:
-            decoded: Mapping[str, Tensor] = decode(specs, [moving[spec.name] for spec in specs], self.distortion.device)
+            decoded = self._decoded(specs, [moving[spec.name] for spec in specs])
             distortion = abs(self.distortion.loss(Overlaid(decoded, self.distortion.weights), batch.rows) - batch.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
         return distortion if math.isfinite(distortion) else math.inf
+
+    def _decoded(self, specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> Mapping[str, Tensor]:
+        decode = Decoded if self.tensors.large else decoded_together
+        return decode(specs, tensors, self.distortion.device)
 
     def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | Weigh | None = None) -> None:
         """Keep a measured candidate for each ε that it is within, if it is smaller than the best one so far.
