@@ -8,7 +8,7 @@ larger by a common factor, found by bisection in the same way. Local steps spend
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 
 from nncomplexity.file import CoarseTensor, Dense
 from nncomplexity.network import Moment
+from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.compensated import Rounding
 from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.forms import entropy_bits
@@ -25,7 +26,7 @@ from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Sensitivities, groups_of
 from nncomplexity.search.start import first_that
-from nncomplexity.search.tensors import Overlaid, Tensors
+from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22
@@ -42,8 +43,8 @@ _PROBED, _NEAREST = 40, 60
 """Evaluations for sensitivities, and for all stages before errors are compensated, if they can be. They don't depend on the budget, so that a
 search with a larger budget continues one with a smaller budget.
 """
-_LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 7, 4
-"""The largest factor of the steps where errors are compensated, and evaluations for it, of a large network fewer."""
+_LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 128, 16
+"""The largest factor of the steps where errors are compensated, and how many factors there are, for a large network fewer."""
 _COARSER = tuple(half / 2 for half in range(24, -1, -1))
 """Binary logarithms of the factors of λ with which a choice becomes coarser."""
 _FINE = 20
@@ -85,7 +86,9 @@ class Allocate:
                 problem.deadline.share(len(eps) - done)
             trials = Trials(problem, tensors, [value], self.budget)
             with UntilStopped(problem.progress) as search:
-                Allocation(self, trials, curves).run(value)
+                allocation = Allocation(self, trials, curves, Minibatch(None, problem.distortion.original))
+                allocation.run(value)
+                allocation.refine(value)
             found.append(trials.found(search.stopped)[0])
         return found
 
@@ -104,10 +107,11 @@ class Allocation:
         method: its settings.
         trials: measures candidates.
         curves: the operating points.
+        sample: the examples on which sensitivities are measured. Candidates are measured on all.
     """
 
-    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[OperatingPoints]) -> None:
-        self._method, self._trials, self._lagrangian = method, trials, Lagrangian(curves)
+    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[OperatingPoints], sample: Minibatch) -> None:
+        self._method, self._trials, self._lagrangian, self._sample = method, trials, Lagrangian(curves), sample
         self._specs = [curve.spec for curve in curves]
         self._groups = groups_of(self._specs, method.groups)
         self._measured: dict[bytes, float] = {}
@@ -116,10 +120,7 @@ class Allocation:
         self._rounding = Rounding({})
 
     def run(self, eps: float) -> None:
-        """Allocate with equal sensitivities, then with measured ones; compensate errors; then take local steps until the budget is spent.
-
-        A large network has so many tensors and step sizes that λ alone comes near ε.
-        """
+        """Allocate with equal sensitivities, then with measured ones; then compensate errors."""
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
             return
@@ -135,30 +136,31 @@ class Allocation:
                 self._bisect(eps, self._of_low_rank(eps))
         if moments and eps in self._best:
             self._compensate(eps, moments)
+        self._trials.weigh()
+
+    def refine(self, eps: float) -> None:
+        """Shorter step sizes, then local steps until the budget is spent.
+
+        A large network has so many tensors and step sizes that λ alone comes near ε.
+        """
         if not self._trials.tensors.large:
             self._shorter_steps(eps)
             self._local(eps)
-        self._trials.weigh()
 
     def _compensate(self, eps: float, moments: Mapping[str, Moment]) -> None:
-        """Round the best choice with compensated errors. A bisection finds the largest common factor of the step sizes that is within ε."""
+        """Round the best choice with compensated errors, with the largest common factor of the step sizes that is within ε."""
         self._rounding = Rounding(moments, lean=self._trials.tensors.large)
-        (best, c), limit = self._best[eps], self._trials.limit(eps)
-        within, beyond = 1.0, _LARGEST_SCALE
-        for _ in range(_FEW_SCALES if self._trials.tensors.large else _SCALES):
-            # The middle of the logarithms: what a step size costs depends on its ratio to the best one.
-            scale = math.sqrt(within * beyond)
-            if self._distortion(replace(best, scale=scale), c) <= limit:
-                within = scale
-            else:
-                beyond = scale
+        best, c = self._best[eps]
+        # Ratios of one factor, because what a step size costs depends on its ratio to the best one.
+        scales = np.geomspace(1, _LARGEST_SCALE, (_FEW_SCALES if self._trials.tensors.large else _SCALES) + 1)[1:]
+        self._search([replace(best, scale=scale) for scale in scales.tolist()], c, eps, None)
 
     def coarser(self, eps: float, distortion: float) -> dict[str, CoarseTensor]:
         """The choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
 
         Args:
             eps: ε.
-            distortion: the most.
+            distortion: the most, on the sample.
 
         Returns:
             Its tensors by first name; empty where nothing is within ε.
@@ -166,19 +168,25 @@ class Allocation:
         if eps not in self._best:
             return {}
         best, c = self._best[eps]
+
+        def pieces(power: float) -> dict[str, CoarseTensor]:
+            return self._pieces(self._lagrangian.choice(c, best.multiplier * 2.0**power))
+
+        def near(index: int) -> bool:
+            return self._trials.on_batch(pieces(_COARSER[index]), self._sample) <= distortion
+
         # From coarse to fine, so the first choice that is near enough is the coarsest.
-        choices = [self._lagrangian.choice(c, best.multiplier * 2.0**power) for power in _COARSER]
-        return self._pieces(choices[first_that(lambda index: self._distortion(choices[index], c) <= distortion, len(choices))])
+        return pieces(_COARSER[first_that(near, len(_COARSER))])
 
     def _sensitivities(self, eps: float) -> Sensitivities:
-        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))
+        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps), self._sample)
 
     def _of_low_rank(self, eps: float) -> Floats:
         """Sensitivities of the best choice, with those to the part that a low rank leaves out.
 
         The latter are measured on the points with the least Lagrangian.
         """
-        distortion, curves = self._trials.distortion, self._lagrangian.curves
+        device, curves = self._trials.distortion.device, self._lagrangian.curves
         best, c = self._best[eps]
         corrected = c.copy()
         for _ in range(2):  # A second pass, nearer to the λ that the measured sensitivities now predict.
@@ -188,32 +196,53 @@ class Allocation:
                 error = sum(curves[index].errors[points[index], 2] for index in factored)
                 if factored and self._trials.left >= 1:
                     coarse = {curves[index].spec: curves[index].piece(points[index], _FINE) for index in factored}
-                    over = {spec.name: piece.decode(spec, distortion.device) for spec, piece in coarse.items()}
-                    cost = abs(distortion.loss(Overlaid(over, distortion.weights)) - distortion.original)
+                    over = {spec.name: piece.decode(spec, device) for spec, piece in coarse.items()}
+                    cost = abs(self._trials.change(over, self._sample))
                     # All tensors of a group get one cost, because they were measured together.
                     corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
         return corrected
 
     def _bisect(self, eps: float, c: Floats, gap: float = 0.0) -> None:
-        """Measure choices along λ: begin with the λ that predicts ε, take growing steps until ε is between two choices, then bisect.
+        """Search along λ, from the λ that predicts ε."""
+        path = self._lagrangian.path(c)
+        self._search(path, c, eps, int(np.searchsorted(path.distortions, self._trials.limit(eps))), gap)
 
-        It ends when the bits of these two choices differ by at most the share `gap`.
+    def _search(self, path: Sequence[Choice], c: Floats, eps: float, place: int | None, gap: float = 0.0) -> None:
+        """Find the last choice of a path that is within ε, first by its distortion on the sample, then on all examples.
+
+        Args:
+            path: choices, from the least distortion to the largest.
+            c: sensitivities.
+            eps: ε.
+            place: where it is expected, to begin there; None to bisect the whole path.
+            gap: the share by which the bits of the choice and of the next one may differ.
         """
-        path, limit = self._lagrangian.path(c), self._trials.limit(eps)
-        within, beyond = -1, len(path)
-        place, leap = int(np.searchsorted(path.distortions, limit)), 1
+        if self._sample.rows is not None:
+            place = self._last_within(
+                path, eps, place, gap, lambda choice: self._trials.on_batch(self._pieces(choice), self._sample)
+            )
+        self._last_within(path, eps, place, gap, lambda choice: self._distortion(choice, c))
+
+    def _last_within(
+        self, path: Sequence[Choice], eps: float, place: int | None, gap: float, measured: Callable[[Choice], float]
+    ) -> int:
+        """The last place within ε: growing steps until ε is between two choices, then bisection. It is −1 if there is none."""
+        within, beyond, leap, limit = -1, len(path), 1, self._trials.limit(eps)
+        between = place is None  # whether ε is known to be between two choices
+        place = len(path) // 2 if place is None else place
         while beyond - within > 1 and self._trials.left >= 1:
             if within >= 0 and beyond < len(path) and self._bits(path[within]) < (1 + gap) * self._bits(path[beyond]):
                 break
             place = min(max(place, within + 1), beyond - 1)
-            if self._distortion(path[place], c) <= limit:
+            if measured(path[place]) <= limit:
                 within = place
-                place = within + leap if beyond == len(path) else (within + beyond) // 2
+                place = (within + beyond) // 2 if between or beyond < len(path) else within + leap
             else:
                 beyond = place
-                place = beyond - leap if within == -1 else (within + beyond) // 2
+                place = (within + beyond) // 2 if between or within >= 0 else beyond - leap
             # Growing steps leave a wrong prediction behind in a few evaluations.
             leap *= _LEAP
+        return within
 
     def _smaller(self, c: Floats, multiplier: float, wanted: float) -> Choice | None:
         """The choice with the smallest λ that takes at most the wanted bits; None if even 2^16 times the given λ takes more."""

@@ -4,7 +4,7 @@ A cycle minimises d + λ·R over the latents by Adam, with R the differentiable 
 and λ led by the distortion (`nncomplexity.search.dual`). Over its first half the rounding sets in, from none to all; the learning rate rises
 over its first twentieth and falls along a cosine. From where the rounding is complete the running mean of the latents
 (`nncomplexity.search.average`) is a candidate at every step. Some are measured on all examples: those within ε are kept, the smallest last. A
-cycle that ends without one goes on with a smaller λ until it has one.
+cycle that ends without one goes on with a smaller λ until it has one; a cycle that has collapsed is given up.
 """
 
 import math
@@ -39,6 +39,10 @@ _EXTENSION, _LONGEST, _LOWER = 0.05, 1.5, 0.7
 them as a multiple of its steps, and by how much each lowers log λ."""
 CHECKS, _BETWEEN = 30, 4
 """The most candidates that a cycle measures, and the least effort between two as a multiple of a measurement's."""
+_AS_BAD, _COLLAPSED = 0.9, 32
+"""A cycle has collapsed if its distortion was at least this share of that of all weights zero, for so many steps in a row. It hardly recovers:
+where a layer or both factors of a matrix are zero, most gradients are zero, too.
+"""
 _BIASES = tuple(index / 50 for index in range(20, -11, -1))
 """By how much less than they are magnitudes are taken for when the end of a cycle is rounded once more, in step sizes."""
 
@@ -51,11 +55,13 @@ class Ended:
         within: whether a candidate of it was within ε.
         distortion: the distortion on its last batches, as a running mean.
         integral: the integral part of the controller. Another cycle may begin with it.
+        collapsed: whether it was given up, because its distortion stayed at that of all weights zero.
     """
 
     within: bool
     distortion: float
     integral: float
+    collapsed: bool = False
 
 
 class Cycle:
@@ -69,6 +75,7 @@ class Cycle:
         fixed: coarse tensors that don't move, in addition to those that no search changes.
         batches: the examples of its steps.
         steps: the number of steps.
+        zero: the distortion of all weights zero.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Cycle:
         fixed: dict[str, Piece],
         batches: Batches,
         steps: int,
+        zero: float = math.inf,
     ) -> None:
         self._trials, self._settings, self._eps, self._latents, self._fixed = trials, settings, eps, latents, fixed
         self._batches, self._steps = batches, steps
@@ -93,6 +101,7 @@ class Cycle:
             if (piece := (trials.tensors.held | fixed).get(spec.name)) is not None
         }
         self._mean: float | None = None
+        self._steps_lost, self._lost_from = 0, _AS_BAD * zero
         self._within = False
         self._average: Average | None = None
 
@@ -112,7 +121,7 @@ class Cycle:
         # Each extension is measured, too.
         extension = max(2, round(_EXTENSION * self._steps), min(between, round((_LONGEST - 1) * self._steps)))
         step, end = 0, self._steps
-        while step < end and trials.left >= self._batches.cost:
+        while step < end and trials.left >= self._batches.cost and not self._has_collapsed():
             trials.report("descending")
             self._step(blocks, step)
             step += 1
@@ -128,7 +137,10 @@ class Cycle:
             self._round_again()
         if self._average is not None:
             self._average.replace()
-        return Ended(self._within, math.inf if self._mean is None else self._mean, self._dual.integral)
+        return Ended(self._within, math.inf if self._mean is None else self._mean, self._dual.integral, self._has_collapsed())
+
+    def _has_collapsed(self) -> bool:
+        return self._steps_lost >= _COLLAPSED
 
     def _step(self, blocks: Sequence[Block], step: int) -> None:
         settings, share = self._settings, min(1.0, step / self._steps)
@@ -164,6 +176,7 @@ class Cycle:
 
     def _averaged(self, distortion: float) -> float:
         """The running mean over a few batches."""
+        self._steps_lost = self._steps_lost + 1 if distortion >= self._lost_from else 0
         window = 1.0 if self._batches.share == 1 else _WINDOW
         # One batch far beyond ε would otherwise rule the mean for many steps.
         distortion = min(distortion, _FAR * self._eps)

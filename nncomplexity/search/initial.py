@@ -77,7 +77,7 @@ def _lowest_rank(trials: Trials, batches: Batches, group: Sequence[TensorSpec], 
     ranks = ranks_that_pay(group)
 
     def holds(index: int) -> bool:
-        return trials.on_batch(candidate_of(trials.tensors.latents(group, FINEST, ranks[index])), batches) <= limit
+        return trials.on_batch(candidate_of(trials.tensors.latents(group, FINEST, ranks[index])), batches.sample()) <= limit
 
     return ranks[first_that(holds, len(ranks))]
 
@@ -90,7 +90,9 @@ def near(trials: Trials, fixed: Mapping[str, Piece], batches: Batches, most: flo
     limit = 2 * most if ranks else most
 
     def holds(index: int) -> bool:
-        return trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batches) <= limit
+        return (
+            trials.on_batch({**fixed, **candidate_of(at_the_weights(trials, COARSENESS[index], ranks))}, batches.sample()) <= limit
+        )
 
     return COARSENESS[first_that(holds, len(COARSENESS))]
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from nncomplexity.file import Constant
 from nncomplexity.network import TensorSpec
+from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.forms import AT_ONCE
 from nncomplexity.search.scans import PARTS
-from nncomplexity.search.tensors import Overlaid
 from nncomplexity.search.trials import Trials
 
 _FIRST = 2.0**-6
@@ -75,10 +75,11 @@ class Sensitivities:
         specs: the tensors.
         groups: the indices of the tensors that share a sensitivity.
         limit: the distortion that the errors of all tensors together should have.
+        sample: the examples on which losses are measured.
     """
 
-    def __init__(self, trials: Trials, specs: Sequence[TensorSpec], groups: Groups, limit: float) -> None:
-        self._trials, self._specs, self._groups, self._limit = trials, specs, groups, limit
+    def __init__(self, trials: Trials, specs: Sequence[TensorSpec], groups: Groups, limit: float, sample: Minibatch) -> None:
+        self._trials, self._specs, self._groups, self._limit, self._sample = trials, specs, groups, limit, sample
         self._sizes = [_root_mean_square(trials.tensors.weights[spec.name]) for spec in specs]
         self._energies = [size**2 * spec.count for size, spec in zip(self._sizes, specs, strict=True)]
         self._seed = trials.problem.seed
@@ -155,16 +156,15 @@ class Sensitivities:
 
     def _without(self, group: Sequence[int]) -> float:
         """The distortion with some tensors set to zero; infinite if the loss is not finite."""
-        distortion = self._trials.distortion
-        zeros = {spec.name: Constant(0).decode(spec, distortion.device) for spec in (self._specs[index] for index in group)}
-        cost = abs(distortion.loss(Overlaid(zeros, distortion.weights)) - distortion.original)
+        device = self._trials.distortion.device
+        zeros = {spec.name: Constant(0).decode(spec, device) for spec in (self._specs[index] for index in group)}
+        cost = abs(self._trials.change(zeros, self._sample))
         return cost if math.isfinite(cost) else math.inf
 
     def _distorted(self, group: Sequence[int], noise: float) -> float:
         """The change of the loss by noise in some tensors."""
-        distortion = self._trials.distortion
         noisy = {self._specs[index].name: self._noisy(index, noise) for index in group}
-        return distortion.loss(Overlaid(noisy, distortion.weights)) - distortion.original
+        return self._trials.change(noisy, self._sample)
 
     def _noisy(self, index: int, noise: float) -> Tensor:
         """A tensor plus normal noise. For one tensor the noise is always the same, except for its size and sign."""

@@ -3,9 +3,10 @@
 It has an answer from the first evaluations on and makes it smaller:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Two cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
-3. If low ranks of matrices cost a few ε, as many from their factors. If no descent has found the smallest file by then, as many from the
-   weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
+2. Two starts: the forms and step sizes that bit allocation chooses at about ε, and factors of matrices, if low ranks cost a few ε. Two cycles
+   of descent (`nncomplexity.search.descent`) begin at the one with the smaller file, then two at the other.
+3. If no descent has found the smallest file by then, as many from the weights, in the coarsest step sizes that cost a few ε. If none has found
+   it by then, either, local steps of bit allocation. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
@@ -15,7 +16,7 @@ searched by uniform quantization, bit allocation and single moves.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nncomplexity.file import Piece
@@ -36,7 +37,7 @@ from nncomplexity.search.initial import (
     lowest_ranks,
     near,
 )
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, candidate_of
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
@@ -55,6 +56,8 @@ _SCANNED = 64
 """The most tensors for bit allocation, if the network isn't large. To scan each takes some tens of milliseconds."""
 _FINER = 0.6
 """The factor of a start's step sizes after a cycle that has not ended within ε."""
+_RETRIES, _SLOWER = 4, 0.5
+"""The most tries of a cycle that collapses, and the factor of the start's learning rate after each."""
 _NEARLY = 2.0
 """A cycle that has ended beyond ε, but within this many ε by its last batches, is continued by the next one."""
 
@@ -106,6 +109,7 @@ class Start:
         factor: this factor. It falls after each cycle that ends far beyond ε, until one has ended within ε.
         latents: the latents with which the next cycle begins: those of the last cycle that ended within ε, or nearly; before that, the start's.
         integral: the integral part of the controller at that point.
+        rate: the factor of the learning rate. It falls after each cycle that has collapsed.
         feasible: whether a cycle has ended within ε.
     """
 
@@ -113,6 +117,7 @@ class Start:
     latents: list[Latent]
     factor: float = 1.0
     integral: float = 0.0
+    rate: float = 1.0
     feasible: bool = False
 
     def finer(self) -> None:
@@ -144,7 +149,7 @@ class Search:
         self.converged = False
         self.ended: Start | None = None
         self._allocation: Allocation | None = None
-        self._farthest = math.inf
+        self._zero = self._farthest = math.inf
 
     def run(self, begin: "Start | None" = None) -> None:
         """All stages; progress may end them.
@@ -157,13 +162,15 @@ class Search:
         if trials.problem.deadline is None:
             trials.report("starting")
         fallback.early(eps)
-        self._farthest = farthest(trials.limit(eps), fallback.first_answer(eps))
+        self._zero = fallback.first_answer(eps)
+        self._farthest = farthest(trials.limit(eps), self._zero)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
         self._allocation = self._allocate() if begin is None else None
         if has_gradient:
             self._fixed = fallback.without_gradient(trials.limit(eps))
             self.ended = self._descend() if begin is None else self._go_on(begin)
         else:
+            self._refine()
             with trials.at_most(_WITHOUT_GRADIENT):
                 fallback.moves(eps, trials.left)
         fallback.quantize(eps)
@@ -179,16 +186,30 @@ class Search:
         """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._of_allocation, self._of_low_rank, self._of_weights):
-            before, start = self._trials.best(self._eps), make()
-            if start is None:
-                continue
+        for start in self._starts():
+            before = self._trials.best(self._eps)
             self._cycles(start, 0, tried)
             if best is None or self._trials.best(self._eps) < before:
                 best = start
+        if not self._by_descent():
+            self._refine()
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
+
+    def _starts(self) -> Iterator[Start]:
+        """The starts, the smallest file first. Each is made when it is needed, if it depends on what the others have led to."""
+        makers = self._of_allocation, self._of_low_rank
+        if self._trials.tensors.large:  # there is memory for one at a time
+            yield from filter(None, (make() for make in makers))
+        else:
+            starts = [start for make in makers if (start := make())]
+            yield from sorted(starts, key=self._size) if len(starts) > 1 else starts
+        yield from filter(None, [self._of_weights()])
+
+    def _size(self, start: Start) -> float:
+        """The bits of the file that a start would be, whatever its distortion."""
+        return self._trials.bits(self._trials.whole(self._fixed | candidate_of(start.latents)))
 
     def _of_allocation(self) -> Start | None:
         """The weights in the forms and step sizes that bit allocation chooses at about ε; where it isn't tried, in coarse step sizes."""
@@ -227,9 +248,15 @@ class Search:
         if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
         with trials.at_most(_for_allocation(self._settings, self._batches.share)):
-            allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))
+            allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors), self._batches.sample())
             allocation.run(self._eps)
         return allocation
+
+    def _refine(self) -> None:
+        """Local steps from bit allocation's choice."""
+        if self._allocation is not None:
+            with self._trials.at_most(_for_allocation(self._settings, self._batches.share)):
+                self._allocation.refine(self._eps)
 
     def _begin(self, make: Callable[[float], list[Latent]]) -> Start:
         def jittery(finer: float) -> list[Latent]:
@@ -253,10 +280,19 @@ class Search:
                     return
 
     def _cycle(self, start: Start, steps: int) -> bool:
-        """One cycle. If it ends beyond ε, the start goes back to the last one that did not, or else becomes finer unless ε was near."""
+        """One cycle. If it collapses, it begins again, more slowly.
+
+        If it ends beyond ε, the start goes back to the end of the last cycle that did not, or else becomes finer unless ε was near.
+        """
         kept = [latent.copy() for latent in start.latents] if start.feasible else None
-        cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
-        ended = cycle.run(start.integral)
+        for _ in range(_RETRIES):
+            settings = replace(self._settings, learning_rate=start.rate * self._settings.learning_rate)
+            cycle = Cycle(self._trials, settings, self._eps, start.latents, self._fixed, self._batches, steps, self._zero)
+            ended = cycle.run(start.integral)
+            if not ended.collapsed:
+                break
+            start.rate *= _SLOWER
+            start.latents = [latent.copy() for latent in kept] if kept else start.make(start.factor)
         if ended.within:
             start.integral, start.feasible = ended.integral, True
         else:

@@ -11,7 +11,7 @@ from torch import Tensor
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
 from nncomplexity.network import TensorSpec
-from nncomplexity.search.batches import Batches
+from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Overlaid, Tensors
 
@@ -117,18 +117,20 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def on_batch(self, moving: Mapping[str, CoarseTensor], batches: Batches) -> float:
-        """The distortion on one minibatch, always the same, with some tensors coarse and all others the original's.
+    def change(self, tensors: Mapping[str, Tensor], batch: Minibatch) -> float:
+        """The change of the loss on some examples if these tensors take the places of the original's. It may be no finite number."""
+        return self.distortion.loss(Overlaid(tensors, self.distortion.weights), batch.rows) - batch.original
+
+    def on_batch(self, moving: Mapping[str, CoarseTensor], batch: Minibatch) -> float:
+        """The distortion on some examples, with some tensors coarse and all others the original's.
 
         It is infinite if the budget is spent, or if there is no finite loss.
         """
         if self.left < 1:
             return math.inf
-        batch = batches.sample()
         specs = [spec for spec in self.problem.skeleton.tensors if spec.name in moving]
         try:
-            decoded = self._decoded(specs, [moving[spec.name] for spec in specs])
-            distortion = abs(self.distortion.loss(Overlaid(decoded, self.distortion.weights), batch.rows) - batch.original)
+            distortion = abs(self.change(self._decoded(specs, [moving[spec.name] for spec in specs]), batch))
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
         return distortion if math.isfinite(distortion) else math.inf

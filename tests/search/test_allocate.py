@@ -11,9 +11,10 @@ from benchmarks.cases.planted import Planted, divergence
 from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.measure import rate_distortion
-from nncomplexity.network import Distortion, TensorSpec, skeleton_of
+from nncomplexity.network import Distortion, MeanLoss, TensorSpec, skeleton_of
 from nncomplexity.search import Problem
-from nncomplexity.search.allocate import Allocate
+from nncomplexity.search.allocate import Allocate, Allocation, curves_of
+from nncomplexity.search.batches import Batches, Minibatch
 from nncomplexity.search.forms import Zero, coded, coded_bits, entropy_bits
 from nncomplexity.search.lagrangian import Lagrangian
 from nncomplexity.search.lattice import lattice_basis
@@ -184,10 +185,37 @@ def test_probes_measure_the_curvature() -> None:
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy())
         trials = Trials(problem, Tensors(problem), [0.1], 100)
-        measured = Sensitivities(trials, skeleton_of(weights).tensors, [[0], [1]], 0.1).measured()
+        measured = Sensitivities(
+            trials, skeleton_of(weights).tensors, [[0], [1]], 0.1, Minibatch(None, distortion.original)
+        ).measured()
         assert trials.spent < 15
     assert measured[:, 0] == pytest.approx([3.0, 0.02], rel=0.4)
     assert measured[1, 1] == pytest.approx(0.02, rel=0.01)
+
+
+def test_sensitivities_of_a_sample_cost_little_and_lead_to_as_small_a_file() -> None:
+    x = torch.randn(4096, 12, generator=generator(2))
+    weights = {"a": torch.randn(24, 12, generator=generator(3)), "b": torch.randn(5, 24, generator=generator(4))}
+
+    def outputs(given, inputs):
+        return torch.tanh(inputs @ given["a"].T) @ given["b"].T
+
+    wanted = outputs(weights, x)
+    loss = MeanLoss(lambda given, inputs, y: (outputs(given, inputs) - y).square().sum(1), x, wanted)
+    found = []
+    for part in (False, True):
+        with Distortion(weights, loss) as distortion:
+            problem = Problem(distortion, Entropy())
+            tensors = Tensors(problem)
+            trials = Trials(problem, tensors, [0.1], 100)
+            sample = Batches(distortion, 256, 0).sample() if part else Minibatch(None, distortion.original)
+            Allocation(Allocate(), trials, curves_of(problem, tensors), sample).run(0.1)
+            assert trials.kept[0.1][0].bits == trials.best(0.1)
+            assert trials.found()[0].best.distortion <= 0.1  # measured on all examples
+            found.append((trials.best(0.1), trials.spent))
+    (bits, spent), (bits_of_part, spent_of_part) = found
+    assert spent_of_part < 0.7 * spent
+    assert bits_of_part < 1.1 * bits
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 50])

@@ -315,6 +315,45 @@ def test_a_start_goes_on_from_where_a_cycle_is_nearly_within_eps(ended_at, goes_
         assert start.integral == (0.7 if goes_on else 0.0)
 
 
+@pytest.mark.parametrize("factors", [True, False])
+def test_a_cycle_whose_factors_are_zero_is_given_up(factors: bool) -> None:
+    """No gradient leads out of factors that are both zero. A dense matrix of zeros has one."""
+    weights, loss = divided(512)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        trials = Trials(problem, Tensors(problem), [0.1], math.inf)
+        (spec,) = problem.skeleton.tensors
+        parts = [torch.zeros(6, 2), torch.zeros(2, 4)] if factors else [torch.zeros(6, 4)]
+        zero = trials.measure({spec.name: Constant(0)})
+        batches, before = Batches(distortion, 256, 0), trials.spent
+        ended = Cycle(trials, Settings(), 0.1, [Latent(spec, parts, -1.0)], {}, batches, 400, zero).run()
+        assert ended.collapsed is factors
+        assert (ended.distortion > 1.0) is factors
+        if factors:
+            assert trials.spent - before < 100 * GRADIENT_COST * batches.share
+
+
+def test_a_cycle_that_collapses_begins_again_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, loss = divided(512)
+    rates, begins = [], []
+
+    def run(cycle: Cycle, _: float) -> Ended:
+        rates.append(cycle._settings.learning_rate)
+        begins.append(cycle._latents[0].parts[0].clone())
+        cycle._latents[0].parts[0].zero_()
+        return Ended(len(rates) == 3, 0.005, 0.1, collapsed=len(rates) < 3)
+
+    monkeypatch.setattr(Cycle, "run", run)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        search = Search(Settings(learning_rate=0.2), Trials(problem, Tensors(problem), [0.01], math.inf), 0.01)
+        start = search._weights(1.5)
+        assert search._cycle(start, 10)
+    assert rates == pytest.approx([0.2, 0.1, 0.05])
+    assert start.rate == 0.25  # the next cycles of this start are as slow
+    assert all(torch.equal(one, begins[0]) for one in begins)
+
+
 def test_the_evaluations_that_a_search_may_take_include_those_of_all_starts(monkeypatch) -> None:
     generator = torch.Generator().manual_seed(0)
     low_rank = torch.randn(24, 2, generator=generator) @ torch.randn(2, 24, generator=generator)

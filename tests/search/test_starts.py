@@ -27,8 +27,11 @@ EPS = 0.1
 class Scripted(Search):
     """A search whose cycles find files of the sizes that are given for each start."""
 
-    def __init__(self, settings: Settings, trials: Trials, sizes: dict[str, Sequence[float]]) -> None:
+    def __init__(
+        self, settings: Settings, trials: Trials, sizes: dict[str, Sequence[float]], begin: dict[str, float] | None = None
+    ) -> None:
         super().__init__(settings, trials, EPS)
+        self._begin_sizes = begin or {}
         self._sizes = {name: iter(given) for name, given in sizes.items()}
         self._names: dict[int, str] = {}
         self.cycles: list[tuple[str, int]] = []
@@ -49,6 +52,9 @@ class Scripted(Search):
     def _of_weights(self) -> Start | None:
         return None if self._by_descent() else self._named("dense")
 
+    def _size(self, start: Start) -> float:
+        return self._begin_sizes.get(self._names[id(start)], 0.0)
+
     def _cycle(self, start: Start, steps: int) -> bool:
         name = self._names[id(start)]
         self.cycles.append((name, steps))
@@ -66,11 +72,13 @@ def trials() -> Iterator[Trials]:
         yield Trials(problem, Tensors(problem), [EPS], math.inf)
 
 
-def cycles(sizes: dict[str, Sequence[float]], most: int = 160, **settings: float) -> tuple[list[tuple[str, int]], Search]:
+def cycles(
+    sizes: dict[str, Sequence[float]], begin: dict[str, float] | None = None, most: int = 160, **settings: float
+) -> tuple[list[tuple[str, int]], Search]:
     """The starts and steps of all cycles, and the search. The known file has 1,000 bits, and is not one of a descent."""
     with trials() as measured:
         measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
-        search = Scripted(Settings(first=10, most=most, **settings), measured, sizes)
+        search = Scripted(Settings(first=10, most=most, **settings), measured, sizes, begin)
         search._descend()
     return search.cycles, search
 
@@ -83,6 +91,14 @@ def test_each_start_has_as_many_steps_and_the_smaller_file_decides() -> None:
         assert found[4:] == [(best, 20), (best, 40), (best, 80)]
         assert search.last_gain == pytest.approx(1 - 300 / 400)
         assert not search.converged
+
+
+@pytest.mark.parametrize("smaller", ["allocation", "low rank"])
+def test_the_start_with_the_smaller_file_comes_first(smaller: str) -> None:
+    sizes = {"allocation": [900, 800, 700, 600, 500], "low rank": [900, 800, 700, 600, 500]}
+    found, _ = cycles(sizes, {name: 10.0 if name == smaller else 20.0 for name in sizes})
+    assert found[0] == found[1] == (smaller, 10)
+    assert {name for name, _ in found[:4]} == set(sizes)
 
 
 def test_the_weights_are_a_start_only_where_no_descent_has_found_the_smallest_file() -> None:
@@ -164,7 +180,7 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
         assert batch.rows is not None
         assert len(batch.rows) == 100
         before = distortion.evaluations
-        found = measured.on_batch({"one": Constant(0)}, batches)
+        found = measured.on_batch({"one": Constant(0)}, batch)
         assert distortion.evaluations - before == pytest.approx(0.1)
         rows = x[batch.rows]
         expected = (rows @ weights["two"].T).square().sum(1).mean() - (rows @ (weights["one"] + weights["two"]).T).square().sum(
@@ -174,7 +190,7 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
         assert not any(measured.kept.values())  # nothing of it is an answer
         assert torch.equal(batches.sample().rows, batch.rows)
         with measured.at_most(0):
-            assert measured.on_batch({}, batches) == math.inf
+            assert measured.on_batch({}, batch) == math.inf
 
 
 def test_no_start_is_farther_than_half_of_the_way_to_all_weights_zero() -> None:
