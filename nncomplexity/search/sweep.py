@@ -62,7 +62,8 @@ class Sweep:
                 last = searches[-1] if searches else None
                 searches.append(Search(self._for(last is None), trials, value))
                 with trials.at_most(math.inf if self.budget is None else (self.share if last else 1.0) * self.budget):
-                    searches[-1].run(None if last is None else last.ended)
+                    # Latents that have never been within ε are no start for a larger one.
+                    searches[-1].run(last.ended if last and last.ended and last.ended.feasible else None)
         found = dict(zip(ordered[::-1], trials.found(until.stopped), strict=True))
         for value, search in zip(ordered, searches, strict=False):
             found[value] = replace(found[value], last_gain=search.last_gain, converged=search.converged and not until.stopped)

@@ -8,6 +8,7 @@ It has an answer from the first evaluations on and makes it smaller:
 3. If no descent has found the smallest file by then, as many from the weights, in the coarsest step sizes that cost a few ε. If none has found
    it by then, either, local steps of bit allocation. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
+   If it ends beyond ε, it is tried once more with a smaller λ at its begin.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
 Without a budget the search stops after `most` steps of a start, or earlier after two doublings in a row that saved less than `gain` of the
@@ -265,11 +266,17 @@ class Search:
         return Start(jittery, jittery(1.0))
 
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
-        """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged."""
-        settings, trials = self._settings, self._trials
+        """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged.
+
+        A cycle that ends beyond ε after one that did not is tried once more.
+        """
+        settings, trials, again = self._settings, self._trials, False
         while (until is None or done < until) and trials.left >= self._batches.cost:
-            before, steps = trials.best(self._eps), done or settings.first
+            before, steps, was_feasible = trials.best(self._eps), done or settings.first, start.feasible
             feasible = self._cycle(start, steps)
+            again = was_feasible and not feasible and not again
+            if again:
+                continue  # the same steps once more, with a smaller λ at their begin
             done += steps
             if math.isfinite(before):
                 before_last, self.last_gain = self.last_gain, 1 - trials.best(self._eps) / before
@@ -282,7 +289,8 @@ class Search:
     def _cycle(self, start: Start, steps: int) -> bool:
         """One cycle. If it collapses, it begins again, more slowly.
 
-        If it ends beyond ε, the start goes back to the end of the last cycle that did not, or else becomes finer unless ε was near.
+        If it ends beyond ε, the start goes back to the end of the last cycle that did not, and λ to its least; a start without such a cycle
+        becomes finer unless ε was near.
         """
         kept = [latent.copy() for latent in start.latents] if start.feasible else None
         for _ in range(_RETRIES):
@@ -297,7 +305,7 @@ class Search:
             start.integral, start.feasible = ended.integral, True
         else:
             if kept is not None:
-                start.latents = kept
+                start.latents, start.integral = kept, -math.log(self._settings.bound)
             elif ended.distortion > _NEARLY * self._eps:
                 start.finer()
             else:

@@ -333,6 +333,29 @@ def test_a_cycle_whose_factors_are_zero_is_given_up(factors: bool) -> None:
             assert trials.spent - before < 100 * GRADIENT_COST * batches.share
 
 
+def test_after_a_cycle_beyond_eps_the_next_begins_where_it_did_with_the_least_dual_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights, loss = divided(512)
+    ends = iter([Ended(True, 0.009, 0.8), Ended(False, 0.03, 0.9)])
+
+    def run(cycle: Cycle, _: float) -> Ended:
+        cycle._latents[0].parts[0].add_(1.0)
+        return next(ends)
+
+    monkeypatch.setattr(Cycle, "run", run)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        search = Search(Settings(bound=4.0), Trials(problem, Tensors(problem), [0.01], math.inf), 0.01)
+        start = search._weights(1.5)
+        assert search._cycle(start, 10)
+        assert start.integral == 0.8
+        within = start.latents[0].parts[0].clone()
+        assert not search._cycle(start, 10)
+        assert torch.equal(start.latents[0].parts[0], within)
+        assert start.integral == pytest.approx(-math.log(4.0))
+
+
 def test_a_cycle_that_collapses_begins_again_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, loss = divided(512)
     rates, begins = [], []

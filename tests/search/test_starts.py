@@ -61,6 +61,7 @@ class Scripted(Search):
         size, kept = next(self._sizes[name]), self._trials.kept[EPS]
         if not kept or size < kept[0].bits:
             kept.insert(0, Kept(size, [], DESCENT))
+        start.feasible |= math.isfinite(size)
         return math.isfinite(size)
 
 
@@ -117,13 +118,21 @@ def test_the_weights_are_a_start_only_where_no_descent_has_found_the_smallest_fi
         ([900, 800, 700, 600, 599, 300, 200], 640, False),  # one, then a half
         ([900, 800, 700, 600, 500, 400, 399], 640, True),  # one, at the end
         ([900, 899, 898, 600, 500, 400, 300], 640, False),  # two, but too early
-        ([900, 800, 700, 600, math.inf, math.inf, math.inf], 640, False),  # a cycle that ends beyond ε says nothing
+        # A cycle that ends beyond ε says nothing. Each of those of 80, 160 and 320 steps is tried twice.
+        ([900, 800, 700, 600, *[math.inf] * 6], 640 + 560, False),
     ],
 )
 def test_a_search_stops_after_two_idle_doublings(sizes: list[float], steps: int, converged: bool) -> None:
     found, search = cycles({"allocation": sizes}, most=640, gain=0.03)
     assert sum(count for _, count in found) == steps
     assert search.converged is converged
+
+
+def test_a_cycle_that_ends_beyond_eps_is_tried_once_more() -> None:
+    found, _ = cycles({"allocation": [900, 800, math.inf, 700, math.inf, math.inf, 600]}, most=160)
+    assert [steps for _, steps in found] == [10, 10, 20, 20, 40, 40, 80]
+    found, _ = cycles({"allocation": [math.inf, math.inf, 900, 800, 700]}, most=160)
+    assert [steps for _, steps in found] == [10, 10, 20, 40, 80]  # none has been within ε before
 
 
 def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() -> None:
