@@ -118,25 +118,34 @@ class Allocation:
         self._best: dict[float, tuple[Choice, Floats]] = {}
         self._entropies: dict[tuple[int, int, int], float | None] = {}
         self._rounding = Rounding({})
+        self._last: Floats | None = None
 
     def run(self, eps: float) -> None:
-        """Allocate with equal sensitivities, then with measured ones; then compensate errors."""
+        """Allocate with equal sensitivities, then with measured ones; then compensate errors. Another ε uses the same sensitivities."""
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
             return
         moments = self._trials.tensors.moments if self._trials.left >= 1 else {}
         with self._trials.at_most(_NEAREST if moments else self._trials.left):
-            sensitivities = self._sensitivities(eps)
-            # With equal sensitivities first, so that there is an answer if the budget ends while they are measured.
-            self._bisect(eps, sensitivities.equal(), _ROUGH)
-            with self._trials.at_most(_PROBED if moments else self._trials.left):
-                c = sensitivities.measured()
-            self._bisect(eps, c)
-            if eps in self._best:
-                self._bisect(eps, self._of_low_rank(eps))
+            if self._last is None:
+                self._with_sensitivities(eps, _PROBED if moments else self._trials.left)
+            else:
+                self._bisect(eps, self._last)
         if moments and eps in self._best:
             self._compensate(eps, moments)
         self._trials.weigh()
+
+    def _with_sensitivities(self, eps: float, most: float) -> None:
+        """Choices with measured sensitivities, for which this number of evaluations may be spent at most."""
+        sensitivities = Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps), self._sample)
+        # With equal sensitivities first, so that there is an answer if the budget ends while they are measured.
+        self._bisect(eps, sensitivities.equal(), _ROUGH)
+        with self._trials.at_most(most):
+            self._last = sensitivities.measured()
+        self._bisect(eps, self._last)
+        if eps in self._best:
+            self._last = self._of_low_rank(eps)
+            self._bisect(eps, self._last)
 
     def refine(self, eps: float) -> None:
         """Shorter step sizes, then local steps until the budget is spent.
@@ -177,9 +186,6 @@ class Allocation:
 
         # From coarse to fine, so the first choice that is near enough is the coarsest.
         return pieces(_COARSER[first_that(near, len(_COARSER))])
-
-    def _sensitivities(self, eps: float) -> Sensitivities:
-        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps), self._sample)
 
     def _of_low_rank(self, eps: float) -> Floats:
         """Sensitivities of the best choice, with those to the part that a low rank leaves out.

@@ -48,6 +48,8 @@ class Fallback:
             return candidate_of(self.tensors.latents(silent, COARSENESS[index]))
 
         def holds(coarse: dict[str, Piece], share: float) -> bool:
+            if self.trials.left < 1:
+                return False
             distortion = self.trials.distortion
             decoded = distortion.weights | decoded_together(silent, [coarse[spec.name] for spec in silent], distortion.device)
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit

@@ -1,7 +1,8 @@
 """`tight` for many ε at once, from the finest to the coarsest. Every candidate is kept for every ε that it is within.
 
 The finest ε is searched as if it were alone. The search for each coarser ε then begins with the latents and the dual variable at which the one
-before it has ended (a warm start). The finer file already contains what the coarser one needs, and λ only has to grow.
+before it has ended (a warm start). The finer file already contains what the coarser one needs, and λ only has to grow. If no descent has found
+the smallest file of the search before, as with a small budget, the next search has starts of its own, and the sensitivities of the last one.
 """
 
 import math
@@ -62,8 +63,7 @@ class Sweep:
                 last = searches[-1] if searches else None
                 searches.append(Search(self._for(last is None), trials, value))
                 with trials.at_most(math.inf if self.budget is None else (self.share if last else 1.0) * self.budget):
-                    # Latents that have never been within ε are no start for a larger one.
-                    searches[-1].run(last.ended if last and last.ended and last.ended.feasible else None)
+                    searches[-1].run(last)
         found = dict(zip(ordered[::-1], trials.found(until.stopped), strict=True))
         for value, search in zip(ordered, searches, strict=False):
             found[value] = replace(found[value], last_gain=search.last_gain, converged=search.converged and not until.stopped)

@@ -152,11 +152,12 @@ class Search:
         self._allocation: Allocation | None = None
         self._zero = self._farthest = math.inf
 
-    def run(self, begin: "Start | None" = None) -> None:
+    def run(self, finer: "Search | None" = None) -> None:
         """All stages; progress may end them.
 
         Args:
-            begin: the start that the search for a finer ε has left. This search then has no starts of its own.
+            finer: the search for a finer ε. If one of its descents has found its smallest file, this search goes on from there, without starts
+                of its own; otherwise it uses the sensitivities that were measured.
         """
         trials, fallback, eps = self._trials, self._fallback, self._eps
         # A search that is stopped before it has begun takes no evaluation; a limit on time allows one.
@@ -166,7 +167,8 @@ class Search:
         self._zero = fallback.first_answer(eps)
         self._farthest = farthest(trials.limit(eps), self._zero)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
-        self._allocation = self._allocate() if begin is None else None
+        begin = finer.ended if finer and finer.by_descent() else None
+        self._allocation = self._allocate(finer) if begin is None else None
         if has_gradient:
             self._fixed = fallback.without_gradient(trials.limit(eps))
             self.ended = self._descend() if begin is None else self._go_on(begin)
@@ -192,7 +194,7 @@ class Search:
             self._cycles(start, 0, tried)
             if best is None or self._trials.best(self._eps) < before:
                 best = start
-        if not self._by_descent():
+        if not self.by_descent():
             self._refine()
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
@@ -229,13 +231,13 @@ class Search:
 
     def _of_weights(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
-        return None if self._allocation is None or self._by_descent() else self._coarse()
+        return None if self._allocation is None or self.by_descent() else self._coarse()
 
     def _coarse(self, ranks: Ranks = DENSE) -> Start:
         """The weights, or factors of these ranks, in the coarsest step sizes that cost a few ε."""
         return self._weights(near(self._trials, self._fixed, self._batches, self._farthest, ranks), ranks)
 
-    def _by_descent(self) -> bool:
+    def by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""
         kept = self._trials.kept[self._eps]
         return bool(kept) and kept[0].origin == DESCENT
@@ -243,13 +245,15 @@ class Search:
     def _weights(self, coarseness: float, ranks: Ranks = DENSE) -> Start:
         return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, ranks))
 
-    def _allocate(self) -> Allocation | None:
-        """Bit allocation, None where it isn't tried."""
+    def _allocate(self, finer: "Search | None" = None) -> Allocation | None:
+        """Bit allocation, None where it isn't tried. That of another ε is continued."""
         trials = self._trials
         if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
         with trials.at_most(_for_allocation(self._settings, self._batches.share)):
-            allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors), self._batches.sample())
+            allocation = finer._allocation if finer else None
+            if allocation is None:
+                allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors), self._batches.sample())
             allocation.run(self._eps)
         return allocation
 
@@ -281,7 +285,7 @@ class Search:
             if math.isfinite(before):
                 before_last, self.last_gain = self.last_gain, 1 - trials.best(self._eps) / before
                 # An answer of another stage is smaller than what the descent has come to yet.
-                idle = feasible and self._by_descent() and self.last_gain < settings.gain
+                idle = feasible and self.by_descent() and self.last_gain < settings.gain
                 self.converged = idle and done >= _JUDGED * settings.first
                 if self.converged and before_last is not None and before_last < settings.gain and settings.budget is None:
                     return

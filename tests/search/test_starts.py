@@ -50,7 +50,7 @@ class Scripted(Search):
         return self._named("low rank")
 
     def _of_weights(self) -> Start | None:
-        return None if self._by_descent() else self._named("dense")
+        return None if self.by_descent() else self._named("dense")
 
     def _size(self, start: Start) -> float:
         return self._begin_sizes.get(self._names[id(start)], 0.0)
