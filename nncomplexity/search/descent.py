@@ -91,7 +91,7 @@ class Cycle:
     ) -> None:
         self._trials, self._settings, self._eps, self._latents, self._fixed = trials, settings, eps, latents, fixed
         self._batches, self._steps = batches, steps
-        self._dual = Dual(settings, eps, steps)
+        self._dual = Dual(settings, eps, steps, zero=zero)
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
         # Decoded once, because no step changes them.

@@ -57,6 +57,11 @@ def farthest(limit: float, zero: float) -> float:
     return min(_FARTHEST * limit, _KEPT * zero)
 
 
+def farthest_ranks(limit: float, zero: float) -> float:
+    """The largest distortion of the ranks of a start, whose step sizes may cost as much again (`near`)."""
+    return min(_FARTHEST * limit, _KEPT * zero / 2)
+
+
 def lowest_ranks(trials: Trials, batches: Batches, most: float) -> dict[str, int]:
     """The lowest ranks of matrices that cost at most `most` together on a minibatch. A matrix without such a rank that pays is left out.
 

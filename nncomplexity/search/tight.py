@@ -34,6 +34,7 @@ from nncomplexity.search.initial import (
     at_an_answer,
     at_the_weights,
     farthest,
+    farthest_ranks,
     jittered,
     lowest_ranks,
     near,
@@ -150,7 +151,7 @@ class Search:
         self.converged = False
         self.ended: Start | None = None
         self._allocation: Allocation | None = None
-        self._zero = self._farthest = math.inf
+        self._zero = math.inf
 
     def run(self, finer: "Search | None" = None) -> None:
         """All stages; progress may end them.
@@ -165,7 +166,6 @@ class Search:
             trials.report("starting")
         fallback.early(eps)
         self._zero = fallback.first_answer(eps)
-        self._farthest = farthest(trials.limit(eps), self._zero)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
         begin = finer.ended if finer and finer.by_descent() else None
         self._allocation = self._allocate(finer) if begin is None else None
@@ -226,7 +226,7 @@ class Search:
         unrounded = self._settings.soft * self._settings.first
         if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
             return None  # no candidate would come of the decompositions
-        ranks = lowest_ranks(self._trials, self._batches, self._farthest)
+        ranks = lowest_ranks(self._trials, self._batches, self._most(farthest_ranks))
         return self._coarse(ranks) if ranks else None
 
     def _of_weights(self) -> Start | None:
@@ -235,7 +235,12 @@ class Search:
 
     def _coarse(self, ranks: Ranks = DENSE) -> Start:
         """The weights, or factors of these ranks, in the coarsest step sizes that cost a few ε."""
-        return self._weights(near(self._trials, self._fixed, self._batches, self._farthest, ranks), ranks)
+        most = self._most(farthest_ranks if ranks else farthest)
+        return self._weights(near(self._trials, self._fixed, self._batches, most, ranks), ranks)
+
+    def _most(self, distance: Callable[[float, float], float]) -> float:
+        """The largest distortion of a start by one of the two functions."""
+        return distance(self._trials.limit(self._eps), self._zero)
 
     def by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""

@@ -216,6 +216,20 @@ def test_the_dual_variable_rises_with_room_and_falls_twice_as_far_without() -> N
     assert Dual(settings, 1.0, 100).at(settings.target * math.e) == pytest.approx(math.exp(-2))
 
 
+@pytest.mark.parametrize(
+    ("zero", "steepness"), [(1.5, 2 / math.log(1.5)), (math.exp(1.0), 2.0), (math.exp(2.0), 1.0), (100.0, 1.0)]
+)
+def test_the_dual_variable_falls_faster_if_all_weights_zero_are_near(zero: float, steepness: float) -> None:
+    settings = Settings(response=1.0, target=1.0)
+
+    def at(distortion: float) -> float:
+        return math.log(Dual(settings, 1.0, 100, zero=zero).at(distortion))
+
+    assert at(1.1) == pytest.approx(-2 * steepness * math.log(1.1))
+    assert at(min(zero, math.exp(2.0))) == pytest.approx(-4)  # the largest error, with twice the response
+    assert at(1 / 1.1) == pytest.approx(math.log(1.1))  # with room left, nothing changes
+
+
 def test_batches_divide_the_examples_and_cost_their_share() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(1000, 4, generator=generator), torch.randint(3, (1000,), generator=generator)

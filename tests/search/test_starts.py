@@ -12,7 +12,7 @@ from nncomplexity.file import Constant
 from nncomplexity.network import Distortion, MeanLoss
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Problem
-from nncomplexity.search.initial import at_the_weights, farthest, lowest_ranks
+from nncomplexity.search.initial import at_the_weights, farthest, farthest_ranks, lowest_ranks
 from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.start import COARSENESS
@@ -163,7 +163,6 @@ def test_the_start_of_allocation_costs_about_eps() -> None:
 def test_without_bit_allocation_its_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        search._farthest = farthest(measured.limit(EPS), math.inf)
         assert search._of_weights() is None
         start = search._of_allocation()
         assert start is not None
@@ -205,6 +204,8 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
 def test_no_start_is_farther_than_half_of_the_way_to_all_weights_zero() -> None:
     assert farthest(0.1, 10.0) == pytest.approx(0.4)
     assert farthest(0.1, 0.5) == 0.25
+    assert farthest_ranks(0.1, 10.0) == pytest.approx(0.4)
+    assert farthest_ranks(0.1, 0.5) == 0.125  # their step sizes may cost as much again
     weights = of_ranks(full=20)
     with Distortion(weights, lambda given: (given["full"] - weights["full"]).square().sum()) as distortion:
         problem = Problem(distortion, Entropy(), 0)  # the zero network costs 20, and each rank that is left out 1
