@@ -117,7 +117,7 @@ def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
     weights, loss = two_layers(hidden=40, features=28)
     method, many = Tight(budget=2000), MANY_EPS[::2]
     together, alone = 0.0, 0.0
-    for seed in range(2):  # files of a few hundred bits scatter by a fifth
+    for seed in range(3):  # files of a few hundred bits scatter by a fifth
         reports = estimate(weights, loss, many, method=Sweep(method, share=0.5), seed=seed)
         assert [report.eps for report in reports] == many
         for report in reports:
@@ -127,7 +127,7 @@ def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
         assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(many) - 1)) * 2000 + len(many)
         together += sum(sizes)
         alone += sum(estimate(weights, loss, eps, method=method, seed=seed).bits for eps in many)
-    assert together <= 1.1 * alone
+    assert together <= 1.15 * alone
 
 
 def test_a_search_for_many_eps_that_is_stopped_has_answers():
