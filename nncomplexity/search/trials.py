@@ -119,7 +119,9 @@ class Trials:
 
     def change(self, tensors: Mapping[str, Tensor], batch: Minibatch) -> float:
         """The change of the loss on some examples if these tensors take the places of the original's. It may be no finite number."""
-        return self.distortion.loss(Overlaid(tensors, self.distortion.weights), batch.rows) - batch.original
+        changed = self.distortion.loss(Overlaid(tensors, self.distortion.weights), batch.rows) - batch.original
+        self.report("starting")
+        return changed
 
     def on_batch(self, moving: Mapping[str, CoarseTensor], batch: Minibatch) -> float:
         """The distortion on some examples, with some tensors coarse and all others the original's.
