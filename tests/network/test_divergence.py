@@ -241,6 +241,45 @@ def test_a_part_is_the_divergence_of_its_examples() -> None:
     assert math.isclose(float(d.part(torch.arange(30))({"w": f})), float(d({"w": f})), rel_tol=1e-12)
 
 
+def test_a_part_takes_no_more_forward_passes_than_its_rows_need() -> None:
+    """Rows at random are a few of each batch, and a pass of each few would take many times as long."""
+    asked: list[int] = []
+
+    def outputs(network: Any, x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return identity(network, x)
+
+    g, f = randn(300, 4), randn(300, 4, seed=1)
+    d = Divergence(outputs, rows_of(300), probe=0, batch=32).against({"w": g})
+    rows = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:90]
+    part, asked[:] = d.part(rows), []
+    assert math.isclose(float(part({"w": f})), float(kl(g[rows], f[rows]).mean()), rel_tol=1e-12)
+    assert sum(asked) == 90
+    assert max(asked) <= 32
+    assert len(asked) <= 4
+
+
+def test_the_rows_of_a_part_keep_their_masks_and_labels_whatever_the_lengths_of_their_batches() -> None:
+    batches: Any = [
+        {"x": randn(4, length, 3, seed=seed), "attention_mask": (randn(4, length, seed=seed) > -1).long()}
+        for seed, length in enumerate((9, 5, 9, 9, 5))
+    ]
+    asked: list[tuple[int, ...]] = []
+
+    def outputs(network: Any, x: dict[str, Tensor]) -> Tensor:
+        asked.append(tuple(x["x"].shape[:2]))
+        return x["x"] * network["w"]
+
+    d = Divergence(outputs, batches, probe=0).against({"w": torch.tensor(1.0)})
+    rows = torch.tensor([0, 3, 5, 6, 9, 12, 14, 17])
+    part, asked[:] = d.part(rows), []
+    found = float(part({"w": torch.tensor(2.0)}))
+    chosen = [(batches[row // 4]["x"][row % 4], batches[row // 4]["attention_mask"][row % 4].bool()) for row in rows.tolist()]
+    tokens = torch.cat([x[counted] for x, counted in chosen])
+    assert math.isclose(found, float(kl(tokens, 2 * tokens).mean()), rel_tol=1e-12)
+    assert sorted(asked) == [(2, 9), (3, 5), (3, 9)]  # at most four rows, as in the longest batch
+
+
 def test_a_share_is_kept_back_and_no_input_is_in_both() -> None:
     batches = read(rows_of(103), 10, "inputs")
     searched, held_out = split(batches, 0.2)

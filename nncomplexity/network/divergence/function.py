@@ -18,10 +18,12 @@ from nncomplexity.network.divergence.inputs import (
     USUAL_MASK,
     Batch,
     Mask,
+    alike,
     check_labels,
     count,
     digest,
     guess_error,
+    joined,
     read,
     split,
     taken,
@@ -275,9 +277,7 @@ class DivergenceFrom:
             with torch.no_grad():
                 references = self._references_of(self._original, batches)
         else:
-            places = taken(self._searched, rows)
-            batches = [self._searched[number].take(here) for number, here in places]
-            references = [self._references[number][here.to(self._references[number].device)] for number, here in places]
+            batches, references = self._taken(rows)
         return lambda network: self._mean(network, batches, references)
 
     def faithfulness(self, network: Any) -> Faithfulness:
@@ -285,6 +285,19 @@ class DivergenceFrom:
         with torch.no_grad():
             held_out = self._fidelity(network, self._held_out, self._held_out_references) if self._held_out else None
             return Faithfulness(self._kind.name, self._fidelity(network, self._searched, self._references), held_out)
+
+    def _taken(self, rows: Tensor) -> tuple[Sequence[Batch], list[Tensor]]:
+        """The examples with these numbers and their references, in as few forward passes as the size of a batch allows."""
+        places = taken(self._searched, rows)
+        batches = [self._searched[number].take(here) for number, here in places]
+        references = [self._references[number][here.to(self._references[number].device)] for number, here in places]
+        # Rows at random are a few of each batch. A forward pass of each few would take many times as long.
+        layouts = [(one.layout, reference.device, reference.shape[1:]) for one, reference in zip(batches, references, strict=True)]
+        groups = alike(layouts, [len(one) for one in batches], most=max(map(len, self._searched)))
+        return (
+            [joined([batches[number] for number in group]) for group in groups],
+            [torch.cat([references[number] for number in group]) for group in groups],
+        )
 
     def _references_of(self, original: Any, batches: Sequence[Batch]) -> list[Tensor]:
         with torch.no_grad():

@@ -41,6 +41,13 @@ class Batch:
         taken = _each(self.inputs, lambda tensor: tensor[rows.to(tensor.device)])
         return Batch(taken, *(None if one is None else one[rows.to(one.device)] for one in (self.labels, self.mask)))
 
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What batches must have in common to be joined: the tensors' names, dtypes, devices, and shapes but for the number of rows."""
+        named: dict[str, Tensor | None] = dict(self.inputs) if isinstance(self.inputs, dict) else {"": self.inputs}
+        named |= {"labels of": self.labels, "mask of": self.mask}
+        return tuple((name, one.dtype, one.device, one.shape[1:]) for name, one in named.items() if one is not None)
+
 
 def read(given: object, batch: int, argument: str, *, labels: Tensor | None = None, mask: Mask = None) -> tuple[Batch, ...]:
     """The user's inputs in batches. They are a tensor, a dict of tensors, a pair of one of these and labels, or a DataLoader of these.
@@ -97,6 +104,37 @@ def taken(batches: Sequence[Batch], rows: Tensor) -> list[tuple[int, Tensor]]:
             found.append((number, here))
         begin += len(batch)
     return found
+
+
+def alike(layouts: Sequence[object], sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Groups of batches to join: of one layout, and of at most `most` examples together. No batch has more than that.
+
+    >>> alike(["a", "b", "a", "a"], [2, 2, 2, 1], most=4)
+    [[0, 2], [1], [3]]
+    """
+    groups: list[list[int]] = []
+    last: dict[object, list[int]] = {}
+    for number, (layout, size) in enumerate(zip(layouts, sizes, strict=True)):
+        group = last.get(layout)
+        if group is None or sum(sizes[one] for one in group) + size > most:
+            last[layout] = group = []
+            groups.append(group)
+        group.append(number)
+    return groups
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """The examples of batches that have one layout, as one batch."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0].inputs
+    if isinstance(first, Tensor):
+        inputs: Data = torch.cat([batch.inputs for batch in batches if isinstance(batch.inputs, Tensor)])
+    else:
+        inputs = {name: torch.cat([batch.inputs[name] for batch in batches if isinstance(batch.inputs, dict)]) for name in first}
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    masks = [batch.mask for batch in batches if batch.mask is not None]
+    return Batch(inputs, torch.cat(labels) if labels else None, torch.cat(masks) if masks else None)
 
 
 def digest(batches: Sequence[Batch]) -> str:
