@@ -18,7 +18,7 @@ from nncomplexity import estimate
 from nncomplexity.errors import InputError
 from nncomplexity.network import Divergence, NamedDivergence, read
 from nncomplexity.network.divergence import Faithfulness, Fidelity
-from nncomplexity.network.divergence.inputs import count, split, taken
+from nncomplexity.network.divergence.inputs import Batch, count, joined, split, taken
 from nncomplexity.network.divergence.kinds import bernoulli, kind_of, kl, squared_error, units
 
 
@@ -259,7 +259,7 @@ def test_a_part_takes_no_more_forward_passes_than_its_rows_need() -> None:
     assert len(asked) <= 4
 
 
-def test_the_rows_of_a_part_keep_their_masks_and_labels_whatever_the_lengths_of_their_batches() -> None:
+def test_the_rows_of_a_part_keep_their_masks_whatever_the_lengths_of_their_batches() -> None:
     batches: Any = [
         {"x": randn(4, length, 3, seed=seed), "attention_mask": (randn(4, length, seed=seed) > -1).long()}
         for seed, length in enumerate((9, 5, 9, 9, 5))
@@ -278,6 +278,19 @@ def test_the_rows_of_a_part_keep_their_masks_and_labels_whatever_the_lengths_of_
     tokens = torch.cat([x[counted] for x, counted in chosen])
     assert math.isclose(found, float(kl(tokens, 2 * tokens).mean()), rel_tol=1e-12)
     assert sorted(asked) == [(2, 9), (3, 5), (3, 9)]  # at most four rows, as in the longest batch
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_joined_batches_have_all_rows_in_order(named: bool) -> None:
+    x, labels, mask = randn(7, 5, 2), torch.arange(7) % 3, torch.ones(7, 5)
+    whole = Batch({"x": x, "y": 2 * x} if named else x, labels, mask)
+    again = joined([whole.take(rows) for rows in torch.arange(7).split(3)])
+    assert again.layout == whole.layout
+    assert all(torch.equal(again.named[name], tensor) for name, tensor in whole.named.items())
+    assert again.labels is not None
+    assert torch.equal(again.labels, labels)
+    assert again.mask is not None
+    assert torch.equal(again.mask, mask)
 
 
 def test_a_share_is_kept_back_and_no_input_is_in_both() -> None:

@@ -18,10 +18,10 @@ from nncomplexity.network.divergence.inputs import (
     USUAL_MASK,
     Batch,
     Mask,
-    alike,
     check_labels,
     count,
     digest,
+    groups_to_join,
     guess_error,
     joined,
     read,
@@ -69,6 +69,7 @@ class Divergence:
         mask: which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t). For a dict, the
             default is its "attention_mask".
         batch: number of rows of a tensor in one forward pass; it limits the memory. The batches of a DataLoader stay as they are.
+            A step on some of the inputs joins its rows of several batches, up to the size of the largest one.
         examples: number of inputs for measurements, if inputs are drawn.
 
     The unit is nats per example; for tokens, nats per token that counts.
@@ -293,7 +294,7 @@ class DivergenceFrom:
         references = [self._references[number][here.to(self._references[number].device)] for number, here in places]
         # Rows at random are a few of each batch. A forward pass of each few would take many times as long.
         layouts = [(one.layout, reference.device, reference.shape[1:]) for one, reference in zip(batches, references, strict=True)]
-        groups = alike(layouts, [len(one) for one in batches], most=max(map(len, self._searched)))
+        groups = groups_to_join(layouts, [len(one) for one in batches], most=max(map(len, self._searched)))
         return (
             [joined([batches[number] for number in group]) for group in groups],
             [torch.cat([references[number] for number in group]) for group in groups],

@@ -34,7 +34,12 @@ class Batch:
     """(m, t): which tokens count."""
 
     def __len__(self) -> int:
-        return len(self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values())))
+        return len(next(iter(self.named.values())))
+
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """The tensors of the inputs by name. A single tensor has the empty name."""
+        return {"": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
 
     def take(self, rows: Tensor) -> "Batch":
         """The examples with these numbers, (k,) int64."""
@@ -44,9 +49,8 @@ class Batch:
     @property
     def layout(self) -> tuple[object, ...]:
         """What batches must have in common to be joined: the tensors' names, dtypes, devices, and shapes but for the number of rows."""
-        named: dict[str, Tensor | None] = dict(self.inputs) if isinstance(self.inputs, dict) else {"": self.inputs}
-        named |= {"labels of": self.labels, "mask of": self.mask}
-        return tuple((name, one.dtype, one.device, one.shape[1:]) for name, one in named.items() if one is not None)
+        tensors = [*self.named.items(), ("labels", self.labels), ("mask", self.mask)]
+        return tuple((name, one.dtype, one.device, one.shape[1:]) for name, one in tensors if one is not None)
 
 
 def read(given: object, batch: int, argument: str, *, labels: Tensor | None = None, mask: Mask = None) -> tuple[Batch, ...]:
@@ -106,10 +110,10 @@ def taken(batches: Sequence[Batch], rows: Tensor) -> list[tuple[int, Tensor]]:
     return found
 
 
-def alike(layouts: Sequence[object], sizes: Sequence[int], most: int) -> list[list[int]]:
+def groups_to_join(layouts: Sequence[object], sizes: Sequence[int], most: int) -> list[list[int]]:
     """Groups of batches to join: of one layout, and of at most `most` examples together. No batch has more than that.
 
-    >>> alike(["a", "b", "a", "a"], [2, 2, 2, 1], most=4)
+    >>> groups_to_join(["a", "b", "a", "a"], [2, 2, 2, 1], most=4)
     [[0, 2], [1], [3]]
     """
     groups: list[list[int]] = []
@@ -127,13 +131,10 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """The examples of batches that have one layout, as one batch."""
     if len(batches) == 1:
         return batches[0]
-    first = batches[0].inputs
-    if isinstance(first, Tensor):
-        inputs: Data = torch.cat([batch.inputs for batch in batches if isinstance(batch.inputs, Tensor)])
-    else:
-        inputs = {name: torch.cat([batch.inputs[name] for batch in batches if isinstance(batch.inputs, dict)]) for name in first}
+    named = {name: torch.cat([batch.named[name] for batch in batches]) for name in batches[0].named}
     labels = [batch.labels for batch in batches if batch.labels is not None]
     masks = [batch.mask for batch in batches if batch.mask is not None]
+    inputs = named[""] if isinstance(batches[0].inputs, Tensor) else named
     return Batch(inputs, torch.cat(labels) if labels else None, torch.cat(masks) if masks else None)
 
 
@@ -141,7 +142,7 @@ def digest(batches: Sequence[Batch]) -> str:
     """sha256 of all inputs, in hexadecimal."""
     found = hashlib.sha256()
     for batch in batches:
-        tensors = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
+        tensors = batch.named
         for name in sorted(tensors):
             # The digest includes name, dtype and shape, because different inputs can have the same bytes.
             found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
