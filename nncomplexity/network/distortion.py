@@ -42,7 +42,7 @@ LossFn = Callable[[Any], Any]
 GRADIENT_COST = 3.0
 """Evaluations that a gradient counts. A backward pass takes about twice the time of the forward pass."""
 _NO_FLOAT64 = {"mps"}
-_WITHOUT = "without one the search uses single moves and uniform quantization, and its files are often two to three times as large"
+_WITHOUT = "without one the search uses bit allocation and uniform quantization, and its files are usually several times as large"
 _GIVEN = {
     False: "the given module",
     True: "the given tensors (load_state_dict and .data cut it; torch.func.functional_call(module, weights, inputs) doesn't)",

@@ -23,8 +23,7 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `latent`: the continuous numbers behind a coarse tensor
 - `start`: latents of a rank and a step size
 - `layouts`: which tensors need fewer numbers in blocks or in another folding
-- `fallback`: uniform quantization, and searches without a gradient
-- `moves`: changes of one tensor at a time, for a loss without a gradient
+- `fallback`: uniform quantization, and tensors without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions
 - `trials`: the candidates of a search: measured, kept for every ε that they are within, and measured again at the end
 - `sweep`: many ε, each search with a warm start from the one before

@@ -75,11 +75,10 @@ def unseen(done: float, total: float, what: str) -> None:
     """A progress callback that does nothing."""
 
 
-DESCENT, ALLOCATION, COMPENSATED, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
+DESCENT, ALLOCATION, COMPENSATED, UNIFORM, ROUNDING, LOSSLESS = (
     "descent",
     "bit allocation",
     "bit allocation with compensated rounding",
-    "moves without gradient",
     "uniform quantization",
     "rounding without descent",
     "lossless",
@@ -87,7 +86,7 @@ DESCENT, ALLOCATION, COMPENSATED, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
 """The origins of files, as reports name them.
 
 In this order: a descent by gradients; a step size and a form for each tensor by the Lagrangian; the same, rounded for the inputs of each
-layer; changes of one tensor at a time; one step size for all weights; the rounded start of a descent; the unchanged network. A method may
+layer; one step size for all weights; the rounded start of a descent; the unchanged network. A method may
 have other words.
 """
 

@@ -1,13 +1,12 @@
-"""Searches without a descent: uniform quantization, and changes of one tensor at a time for a loss without a gradient."""
+"""Uniform quantization, for first answers and last ones, and tensors without a gradient."""
 
 from collections.abc import Sequence
 
 from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
-from nncomplexity.search.contract import MOVES, UNIFORM
+from nncomplexity.search.contract import UNIFORM
 from nncomplexity.search.latent import candidate_of
-from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import COARSENESS, Shape, first_that
+from nncomplexity.search.start import COARSENESS, first_that
 from nncomplexity.search.trials import Trials
 
 _SILENT = 0.25
@@ -103,26 +102,3 @@ class Fallback:
         if index not in self._grid_bits:
             self._grid_bits[index] = self.trials.bits(tensors or self.trials.whole(self._quantized(index)))
         return self._grid_bits[index]
-
-    def moves(self, eps: float, budget: float) -> None:
-        """Changes of one tensor at a time, over this number of evaluations. All tensors are dense at first."""
-        limit, begin = self.trials.limit(eps), self.trials.spent
-
-        def start(index: int) -> list[Plan]:
-            return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]
-
-        def holds(index: int) -> bool:
-            # A quarter of ε, so that moves have the rest to spend.
-            return measured({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
-
-        def measured(coarse: dict[str, Piece]) -> float:
-            return self.trials.measure(coarse, MOVES)
-
-        def spent() -> float:
-            return 1.0 if self.trials.left < 1 or self.trials.last(1) else (self.trials.spent - begin) / budget
-
-        improve(start(first_that(holds, len(COARSENESS))), self.coarsen, measured, limit, spent)
-
-    def coarsen(self, plan: Plan) -> Piece:
-        """The coarse tensor of the form that a move gives to a tensor."""
-        return plan.coarse(self.tensors.weights, self.tensors.factors)

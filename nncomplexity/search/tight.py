@@ -13,7 +13,7 @@ It has an answer from the first evaluations on and makes it smaller:
 
 Without a budget the search stops after `most` steps of a start, or earlier after two doublings in a row that saved less than `gain` of the
 bits. What it does doesn't depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is
-searched by uniform quantization, bit allocation and single moves.
+searched by uniform quantization and bit allocation.
 """
 
 import math
@@ -55,7 +55,7 @@ followed by one that saves a tenth to a half."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _SCANNED = 64
-"""The most tensors for bit allocation, if the network isn't large. To scan each takes some tens of milliseconds."""
+"""The most tensors for bit allocation before descents, if the network isn't large. To scan each takes some tens of milliseconds."""
 _FINER = 0.6
 """The factor of a start's step sizes after a cycle that has not ended within ε."""
 _RETRIES, _SLOWER = 4, 0.5
@@ -168,14 +168,12 @@ class Search:
         self._zero = fallback.first_answer(eps)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
         begin = finer.ended if finer and finer.by_descent() else None
-        self._allocation = self._allocate(finer) if begin is None else None
+        self._allocation = self._allocate(finer, has_gradient) if begin is None else None
         if has_gradient:
             self._fixed = fallback.without_gradient(trials.limit(eps))
             self.ended = self._descend() if begin is None else self._go_on(begin)
         else:
-            self._refine()
-            with trials.at_most(_WITHOUT_GRADIENT):
-                fallback.moves(eps, trials.left)
+            self._refine(_WITHOUT_GRADIENT)
         fallback.quantize(eps)
 
     def _go_on(self, begin: "Start") -> "Start":
@@ -195,7 +193,7 @@ class Search:
             if best is None or self._trials.best(self._eps) < before:
                 best = start
         if not self.by_descent():
-            self._refine()
+            self._refine(_for_allocation(self._settings, self._batches.share))
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
@@ -250,10 +248,11 @@ class Search:
     def _weights(self, coarseness: float, ranks: Ranks = DENSE) -> Start:
         return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, ranks))
 
-    def _allocate(self, finer: "Search | None" = None) -> Allocation | None:
+    def _allocate(self, finer: "Search | None", has_gradient: bool) -> Allocation | None:
         """Bit allocation, None where it isn't tried. That of another ε is continued."""
         trials = self._trials
-        if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
+        takes_long = len(trials.tensors.moving) > _SCANNED and not trials.tensors.large
+        if trials.left < 1 or (takes_long and has_gradient):
             return None
         with trials.at_most(_for_allocation(self._settings, self._batches.share)):
             allocation = finer._allocation if finer else None
@@ -262,10 +261,10 @@ class Search:
             allocation.run(self._eps)
         return allocation
 
-    def _refine(self) -> None:
-        """Local steps from bit allocation's choice."""
+    def _refine(self, most: float) -> None:
+        """Local steps from bit allocation's choice, for this number of evaluations at most."""
         if self._allocation is not None:
-            with self._trials.at_most(_for_allocation(self._settings, self._batches.share)):
+            with self._trials.at_most(most):
                 self._allocation.refine(self._eps)
 
     def _begin(self, make: Callable[[float], list[Latent]]) -> Start:

@@ -120,7 +120,7 @@ def sizes(eps: float, **options: Any) -> list[object]:
     ]
 
 
-def moves() -> object:
+def no_gradient() -> object:
     return estimate(data()[2], error, 0.05, budget=8).bits
 
 
@@ -205,7 +205,7 @@ WORK: dict[str, Callable[[], object]] = {
     "tight": lambda: sizes(0.03, budget=12),
     "bayes": lambda: sizes(0.3, budget=14, method="bayes"),
     "quantize": lambda: sizes(0.1, budget=8, method="quantize"),
-    "moves": moves,
+    "no gradient": no_gradient,
     "curve": curve,
     "parts": parts,
     "denormals": denormals,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.file import Constant, Dense
 from nncomplexity.network import Distortion
@@ -31,3 +32,17 @@ def test_a_tensor_without_a_gradient_is_zero_if_the_loss_does_not_need_it(needed
         assert 0 < (piece.decode(distortion.skeleton.tensors[0]) - weights["cut"]).square().mean() < 0.1
     else:
         assert piece == Constant(0)
+
+
+def test_many_tensors_are_allocated_bits_if_there_is_no_gradient() -> None:
+    """With a gradient there are descents, so bit allocation is left out for them, because it takes time for each tensor."""
+    weights = {f"w{index:02}": torch.randn(12, generator=torch.Generator().manual_seed(index)) for index in range(70)}
+
+    def loss(given: dict[str, Tensor]) -> float:
+        errors = [(tensor - weights[name]).square().mean().item() for name, tensor in given.items()]
+        return sum(4.0 ** (index % 5) * error for index, error in enumerate(errors)) / len(errors)
+
+    found = estimate(weights, loss, 0.1)
+    assert found.origin == "bit allocation"
+    assert found.evaluations > 100  # its local steps go on
+    assert found.bits < 0.9 * estimate(weights, loss, 0.1, method="quantize", codec="entropy").bits

@@ -40,7 +40,7 @@ def silent(weights: Mapping[str, Tensor]) -> float:
     [
         (Bayes(budget=14), distance, {"Bayesian optimisation"}),
         (Quantize(budget=20), distance, {"uniform quantization"}),
-        (Tight(budget=60), silent, {"bit allocation", "moves without gradient", "uniform quantization"}),
+        (Tight(budget=60), silent, {"bit allocation", "uniform quantization"}),
         (Tight(budget=5), distance, {"bit allocation", "uniform quantization"}),
         (Tight(budget=60), distance, {"bit allocation", "uniform quantization", "rounding without descent", "descent"}),
     ],

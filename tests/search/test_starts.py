@@ -145,7 +145,7 @@ def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() 
 def test_the_start_of_allocation_costs_about_eps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        search._allocation = search._allocate()
+        search._allocation = search._allocate(None, has_gradient=True)
         allocated = measured.best(EPS)
         start = search._of_allocation()
         assert start is not None
