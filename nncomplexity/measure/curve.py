@@ -138,8 +138,8 @@ def rate_distortion(
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
-    With `tight`, the search for each ε is a warm start from the result for the next smaller ε (`nncomplexity.search.sweep`), with a
-    quarter of the effort. `quantize` measures its grid once for all ε.
+    With `tight`, the search for each ε begins with the result for the next smaller ε (`nncomplexity.search.sweep`), and has half of the
+    effort of a single one. `quantize` measures its grid once for all ε.
 
     Args:
         model: a module, or a mapping of names to tensors; as for `estimate`.

@@ -1,8 +1,9 @@
 """`tight` for many ε at once, from the finest to the coarsest. Every candidate is kept for every ε that it is within.
 
-The finest ε is searched as if it were alone. The search for each coarser ε then begins with the latents and the dual variable at which the one
-before it has ended (a warm start). The finer file already contains what the coarser one needs, and λ only has to grow. If no descent has found
-the smallest file of the search before, as with a small budget, the next search has starts of its own, and the sensitivities of the last one.
+The finest ε is searched as if it were alone. The search for each coarser ε uses the same sensitivities, and its first start is the latents and
+the dual variable at which the one before it has ended (a warm start). From there λ only has to grow; but some descents stay where they are,
+because what a finer file holds is no good begin for a file with another rank or far fewer weights. So the starts of a single search follow.
+If no descent has found the smallest file of the search before, as with a small budget, there is no warm start.
 """
 
 import math
@@ -30,7 +31,7 @@ class Sweep:
     """
 
     method: Tight = field(default_factory=Tight)
-    share: float = 0.25
+    share: float = 0.5
 
     name = "tight"
     codec = "entropy"

@@ -157,8 +157,8 @@ class Search:
         """All stages; progress may end them.
 
         Args:
-            finer: the search for a finer ε. If one of its descents has found its smallest file, this search goes on from there, without starts
-                of its own; otherwise it uses the sensitivities that were measured.
+            finer: the search for a finer ε. Its sensitivities are used again. If one of its descents has found its smallest file, the first
+                start of this search is where that descent has ended (a warm start).
         """
         trials, fallback, eps = self._trials, self._fallback, self._eps
         # A search that is stopped before it has begun takes no evaluation; a limit on time allows one.
@@ -167,26 +167,25 @@ class Search:
         fallback.early(eps)
         self._zero = fallback.first_answer(eps)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
-        begin = finer.ended if finer and finer.by_descent() else None
-        self._allocation = self._allocate(finer, has_gradient) if begin is None else None
+        self._allocation = self._allocate(finer, has_gradient)
         if has_gradient:
             self._fixed = fallback.without_gradient(trials.limit(eps))
-            self.ended = self._descend() if begin is None else self._go_on(begin)
+            self.ended = self._descend(finer.ended if finer and finer.by_descent() else None)
         else:
             self._refine(_WITHOUT_GRADIENT)
         fallback.quantize(eps)
 
-    def _go_on(self, begin: "Start") -> "Start":
-        """Cycles from the start that another search has left."""
-        start = replace(begin, latents=[latent.copy() for latent in begin.latents], feasible=True)
-        # It begins near its answer, so half of a first cycle is enough.
-        self._cycles(start, max(1, self._settings.first // 2), self._settings.most)
-        return start
+    def _descend(self, warm: "Start | None" = None) -> "Start | None":
+        """Try each start, and go on from the one that has led to the smallest file.
 
-    def _descend(self) -> "Start | None":
-        """Try each start, and go on from the one that has led to the smallest file."""
-        best: Start | None = None
-        tried = _TRIED * self._settings.first
+        Args:
+            warm: a start that another search has left, to begin with. Then the others are tried for half as long.
+        """
+        best, tried = warm, _TRIED * self._settings.first
+        if warm:
+            warm.feasible, tried = True, self._settings.first
+            # It begins near its answer, so half of a first cycle is enough.
+            self._cycles(warm, max(1, tried // 2), tried)
         for start in self._starts():
             before = self._trials.best(self._eps)
             self._cycles(start, 0, tried)

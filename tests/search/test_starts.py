@@ -80,7 +80,7 @@ def cycles(
     with trials() as measured:
         measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
         search = Scripted(Settings(first=10, most=most, **settings), measured, sizes, begin)
-        search._descend()
+        search._descend(search._named("warm"))
     return search.cycles, search
 
 
@@ -100,6 +100,13 @@ def test_the_start_with_the_smaller_file_comes_first(smaller: str) -> None:
     found, _ = cycles(sizes, {name: 10.0 if name == smaller else 20.0 for name in sizes})
     assert found[0] == found[1] == (smaller, 10)
     assert {name for name, _ in found[:4]} == set(sizes)
+
+
+@pytest.mark.parametrize("best", ["warm", "low rank"])
+def test_a_warm_start_comes_first_and_the_others_are_tried_for_half_as_long(best: str) -> None:
+    sizes = {"warm": [900, 800, 700, 600], "allocation": [950, 940, 930, 920], "low rank": [910, 850, 750, 650]}
+    found, _ = cycles({name: [size - 400 * (name == best) for size in given] for name, given in sizes.items()}, most=40)
+    assert found == [("warm", 5), ("allocation", 10), ("low rank", 10), (best, 10), (best, 20)]
 
 
 def test_the_weights_are_a_start_only_where_no_descent_has_found_the_smallest_file() -> None:
