@@ -24,7 +24,7 @@ class Sweep:
 
     Attributes:
         method: the search for one ε, with its budget.
-        share: the effort for each ε after the first, as a share of the effort for a single ε.
+        share: for each ε after the first, the budget as a share of a single search's; without one, the steps of the start that goes on.
 
     Raises:
         InputError: the share isn't in (0, 1].
@@ -54,9 +54,10 @@ class Sweep:
         if problem.deadline:
             # The searches for all ε are one search, with one limit on time.
             problem.deadline.share(1)
-        efforts = 1 + self.share * (len(ordered) - 1)
-        budget = math.inf if self.budget is None else efforts * self.budget
-        trials = Trials(problem, Tensors(problem), ordered[::-1], budget, efforts * self.method.expected(problem))
+        others = len(ordered) - 1
+        budget = math.inf if self.budget is None else (1 + self.share * others) * self.budget
+        expected = self.method.expected(problem) + others * self._for(first=False).expected(problem)
+        trials = Trials(problem, Tensors(problem), ordered[::-1], budget, expected)
         searches: list[Search] = []
         with UntilStopped(problem.progress) as until:
             # From the finest ε on: its candidates are within every other ε, too.

@@ -179,13 +179,14 @@ class Search:
         """Try each start, and go on from the one that has led to the smallest file.
 
         Args:
-            warm: a start that another search has left, to begin with. Then the others are tried for half as long.
+            warm: a start that another search has left, to begin with.
         """
-        best, tried = warm, _TRIED * self._settings.first
+        first = self._settings.first
+        best, tried = warm, _TRIED * first
         if warm:
-            warm.feasible, tried = True, self._settings.first
+            warm.feasible = True
             # It begins near its answer, so half of a first cycle is enough.
-            self._cycles(warm, max(1, tried // 2), tried)
+            self._cycles(warm, max(1, first // 2), first)
         for start in self._starts():
             before = self._trials.best(self._eps)
             self._cycles(start, 0, tried)
