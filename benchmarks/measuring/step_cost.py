@@ -28,7 +28,7 @@ from nncomplexity.network import Distortion
 from nncomplexity.search import Problem, Tight
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.blocks import Block
-from nncomplexity.search.descent import Cycle
+from nncomplexity.search.descent import Conditions, Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.initial import at_the_weights
 from nncomplexity.search.tensors import Tensors
@@ -71,7 +71,7 @@ def measured(case: Case, rank: int, steps: int) -> Row:
         for owner, name in TIMED:
             patches.enter_context(patch.object(owner, name, timed(getattr(owner, name), times[name])))
         fixed = Fallback(trials).without_gradient(trials.limit(EPS))
-        Cycle(trials, settings, EPS, latents, fixed, batches, steps).run()
+        Cycle(trials, settings, Conditions(EPS, fixed=fixed), latents, batches, steps).run()
     # The slopes of the rate are computed in few of the steps.
     parts = {name: median(times[name]) * len(times[name]) / len(times["_step"]) for name in PARTS}
     gradient, step = median(times["gradient"]), median(times["_step"])

@@ -8,8 +8,8 @@ cycle that ends without one goes on with a smaller λ until it has one; a cycle 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch.linalg import vector_norm
@@ -48,6 +48,21 @@ _BIASES = tuple(index / 50 for index in range(20, -11, -1))
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """What the cycles of one search have in common.
+
+    Attributes:
+        eps: ε.
+        zero: the distortion of all weights zero.
+        fixed: coarse tensors that don't move, in addition to those that no search changes.
+    """
+
+    eps: float
+    zero: float = math.inf
+    fixed: Mapping[str, Piece] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a cycle has ended.
 
@@ -70,38 +85,34 @@ class Cycle:
     Args:
         trials: where candidates are measured and kept.
         settings: those of the search.
-        eps: ε.
+        conditions: those of the search.
         latents: the latents to move.
-        fixed: coarse tensors that don't move, in addition to those that no search changes.
         batches: the examples of its steps.
         steps: the number of steps.
-        zero: the distortion of all weights zero.
     """
 
     def __init__(
         self,
         trials: Trials,
         settings: Settings,
-        eps: float,
+        conditions: Conditions,
         latents: Sequence[Latent],
-        fixed: dict[str, Piece],
         batches: Batches,
         steps: int,
-        zero: float = math.inf,
     ) -> None:
-        self._trials, self._settings, self._eps, self._latents, self._fixed = trials, settings, eps, latents, fixed
-        self._batches, self._steps = batches, steps
-        self._dual = Dual(settings, eps, steps, zero=zero)
+        self._trials, self._settings, self._latents, self._batches, self._steps = trials, settings, latents, batches, steps
+        self._eps, self._fixed = conditions.eps, dict(conditions.fixed)
+        self._dual = Dual(settings, self._eps, steps, zero=conditions.zero)
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
         # Decoded once, because no step changes them.
         self._held = {
             spec.name: piece.decode(spec, trials.distortion.device)
             for spec in specs
-            if (piece := (trials.tensors.held | fixed).get(spec.name)) is not None
+            if (piece := (trials.tensors.held | self._fixed).get(spec.name)) is not None
         }
         self._mean: float | None = None
-        self._steps_lost, self._lost_from = 0, _AS_BAD * zero
+        self._steps_lost, self._lost_from = 0, _AS_BAD * conditions.zero
         self._within = False
         self._average: Average | None = None
 
@@ -212,8 +223,8 @@ class Cycle:
 
     def _calibrate(self, distortion: float) -> None:
         """Tell the dual variable the distortion of the candidate, which is what has to be within ε."""
-        if self._mean is not None:
-            self._dual.calibrate(min(distortion, _FAR * self._eps), self._mean)
+        assert self._mean is not None  # there was a step
+        self._dual.calibrate(min(distortion, _FAR * self._eps), self._mean)
 
     def _round_again(self) -> None:
         """Round the end towards zero by as much as ε allows: latents far from the next symbol are the last to go."""

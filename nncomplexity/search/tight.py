@@ -25,7 +25,7 @@ from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.allocate import Allocate, Allocation, curves_of
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
-from nncomplexity.search.descent import CHECKS, Cycle
+from nncomplexity.search.descent import CHECKS, Conditions, Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.initial import (
     DENSE,
@@ -301,10 +301,10 @@ class Search:
         becomes finer unless ε was near.
         """
         kept = [latent.copy() for latent in start.latents] if start.feasible else None
+        conditions = Conditions(self._eps, self._zero, self._fixed)
         for _ in range(_RETRIES):
             settings = replace(self._settings, learning_rate=start.rate * self._settings.learning_rate)
-            cycle = Cycle(self._trials, settings, self._eps, start.latents, self._fixed, self._batches, steps, self._zero)
-            ended = cycle.run(start.integral)
+            ended = Cycle(self._trials, settings, conditions, start.latents, self._batches, steps).run(start.integral)
             if not ended.collapsed:
                 break
             start.rate *= _SLOWER

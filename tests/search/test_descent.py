@@ -1,6 +1,7 @@
 """The parts of a descent: the arithmetic of its blocks, the rate, the dual variable, the batches, and a cycle of it."""
 
 import math
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -17,7 +18,7 @@ from nncomplexity.network import GRADIENT_COST, Distortion, MeanLoss, TensorSpec
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.blocks import Block, blocks_of
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.descent import Cycle, Ended
+from nncomplexity.search.descent import CHECKS, Conditions, Cycle, Ended
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.forms import coded_bits
 from nncomplexity.search.initial import at_the_weights
@@ -264,7 +265,7 @@ def cycle(steps: int, eps: float, seed: int = 0, **settings: float) -> tuple[Tri
         trials = Trials(problem, Tensors(problem), [eps], math.inf)
         chosen = Settings(**settings)
         latents = at_the_weights(trials, 1.5)
-        ended = Cycle(trials, chosen, eps, latents, {}, Batches(distortion, chosen.batch, seed), steps).run()
+        ended = Cycle(trials, chosen, Conditions(eps), latents, Batches(distortion, chosen.batch, seed), steps).run()
         return trials, ended.within, trials.best(eps)
 
 
@@ -276,6 +277,23 @@ def test_a_cycle_finds_planted_symbols() -> None:
     planted = torch.randint(-1, 2, (24, 16), generator=generator) * (torch.rand(24, 16, generator=generator) < 0.3)
     known = trials.bits([dense(narrow(planted.float()), step)])
     assert bits <= 1.02 * known
+
+
+def test_the_dual_variable_learns_what_each_candidate_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, float]] = []
+    monkeypatch.setattr(Dual, "calibrate", lambda _, candidate, batches: told.append((candidate, batches)))
+    found: list[float] = []
+    measure = Trials.measure
+
+    def measured(self: Trials, *arguments: Any) -> float:
+        found.append(measure(self, *arguments))
+        return found[-1]
+
+    monkeypatch.setattr(Trials, "measure", measured)
+    cycle(300, 0.02)
+    assert 10 < len(told) <= CHECKS + 1
+    assert [candidate for candidate, _ in told] == [min(one, 20 * 0.02) for one in found[: len(told)]]
+    assert all(0 < batches <= 20 * 0.02 for _, batches in told)
 
 
 def test_a_cycle_that_has_no_candidate_goes_on_with_a_smaller_dual_variable() -> None:
@@ -299,7 +317,7 @@ def test_with_many_examples_extensions_are_as_far_apart_as_other_measurements() 
         trials, settings, steps = Trials(problem, Tensors(problem), [1e-9], math.inf), Settings(), 100
         batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, 1.5)
         before = trials.spent
-        Cycle(trials, settings, 1e-9, latents, {}, batches, steps).run()
+        Cycle(trials, settings, Conditions(1e-9), latents, batches, steps).run()
         done = 150  # one extension, as long as it may be; between measurements there are 4 · 160 / 3 steps
         gradients = (GRADIENT_COST + 1) * batches.share * done  # the original's loss on each of the batches, too, once
         assert trials.spent - before == pytest.approx(gradients + 2, abs=0.01)  # after 100 and 150 steps
@@ -340,7 +358,7 @@ def test_a_cycle_whose_factors_are_zero_is_given_up(factors: bool) -> None:
         parts = [torch.zeros(6, 2), torch.zeros(2, 4)] if factors else [torch.zeros(6, 4)]
         zero = trials.measure({spec.name: Constant(0)})
         batches, before = Batches(distortion, 256, 0), trials.spent
-        ended = Cycle(trials, Settings(), 0.1, [Latent(spec, parts, -1.0)], {}, batches, 400, zero).run()
+        ended = Cycle(trials, Settings(), Conditions(0.1, zero), [Latent(spec, parts, -1.0)], batches, 400).run()
         assert ended.collapsed is factors
         assert (ended.distortion > 1.0) is factors
         if factors:
