@@ -11,9 +11,10 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `bayes`: Algorithm 1
 - `constrained`: its optimiser, in two versions of Optuna
 - `shared`: Algorithm 1 by several processes, in an Optuna storage
-- `tight`: the default method: its stages, its starts and its stopping rule
+- `tight`: the default method: its stages, and when it stops
 - `settings`: the settings of `tight`
-- `initial`: the starts of its descents
+- `starts`: the starts of its descents, and their order
+- `initial`: the latents of a start
 - `descent`: one cycle of a descent on bits and distortion
 - `blocks`: the arithmetic of its steps
 - `rate`: the differentiable rate
@@ -21,7 +22,7 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `dual`: the controller of the dual variable
 - `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor
-- `start`: latents of a rank and a step size
+- `factorizations`: latents of a rank and a step size
 - `layouts`: which tensors need fewer numbers in blocks or in another folding
 - `fallback`: uniform quantization, and tensors without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions

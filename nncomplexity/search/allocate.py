@@ -19,13 +19,13 @@ from nncomplexity.network import Moment
 from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.compensated import Rounding
 from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
+from nncomplexity.search.factorizations import first_that
 from nncomplexity.search.forms import entropy_bits
 from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.layouts import layouts_of
 from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Sensitivities, groups_of
-from nncomplexity.search.start import first_that
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
 from nncomplexity.search.contract import UNIFORM
+from nncomplexity.search.factorizations import COARSENESS, first_that
 from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import COARSENESS, first_that
 from nncomplexity.search.trials import Trials
 
 _SILENT = 0.25

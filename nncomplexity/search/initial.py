@@ -9,9 +9,9 @@ from torch import Tensor
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.batches import Batches
+from nncomplexity.search.factorizations import COARSENESS, FINEST, first_that, ranks_that_pay
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
 from nncomplexity.search.sensitivity import groups_of
-from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
 _TYPICAL = 1.5

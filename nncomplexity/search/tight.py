@@ -17,31 +17,18 @@ searched by uniform quantization and bit allocation.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.allocate import Allocate, Allocation, curves_of
 from nncomplexity.search.batches import Batches
-from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
+from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.descent import CHECKS, Conditions, Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import (
-    DENSE,
-    FARTHEST_CHOICE,
-    Ranks,
-    at_an_answer,
-    at_the_weights,
-    farthest,
-    farthest_ranks,
-    jittered,
-    lowest_ranks,
-    near,
-)
-from nncomplexity.search.latent import Latent, candidate_of
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
+from nncomplexity.search.starts import Start, Starts
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
@@ -56,8 +43,6 @@ _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _SCANNED = 64
 """The most tensors for bit allocation before descents, if the network isn't large. To scan each takes some tens of milliseconds."""
-_FINER = 0.6
-"""The factor of a start's step sizes after a cycle that has not ended within ε."""
 _RETRIES, _SLOWER = 4, 0.5
 """The most tries of a cycle that collapses, and the factor of the start's learning rate after each."""
 _NEARLY = 2.0
@@ -102,32 +87,6 @@ class Tight(Settings):
         return GRADIENT_COST * share * steps + 4 * CHECKS + _for_allocation(self, share)
 
 
-@dataclass
-class Start:
-    """A start of descents, and how far they have come.
-
-    Attributes:
-        make: a function of a factor that gives the latents of the start, their step sizes multiplied by it.
-        factor: this factor. It falls after each cycle that ends far beyond ε, until one has ended within ε.
-        latents: the latents with which the next cycle begins: those of the last cycle that ended within ε, or nearly; before that, the start's.
-        integral: the integral part of the controller at that point.
-        rate: the factor of the learning rate. It falls after each cycle that has collapsed.
-        feasible: whether a cycle has ended within ε.
-    """
-
-    make: Callable[[float], list[Latent]]
-    latents: list[Latent]
-    factor: float = 1.0
-    integral: float = 0.0
-    rate: float = 1.0
-    feasible: bool = False
-
-    def finer(self) -> None:
-        """Begin again with finer step sizes."""
-        self.factor *= _FINER
-        self.latents = self.make(self.factor)
-
-
 class Search:
     """The search for one ε.
 
@@ -145,13 +104,12 @@ class Search:
     def __init__(self, settings: Settings, trials: Trials, eps: float) -> None:
         self._settings, self._trials, self._eps = settings, trials, eps
         self._fallback = Fallback(trials)
-        self._fixed: dict[str, Piece] = {}
         self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
         self.last_gain: float | None = None
         self.converged = False
         self.ended: Start | None = None
         self._allocation: Allocation | None = None
-        self._zero = math.inf
+        self._conditions = Conditions(eps)
 
     def run(self, finer: "Search | None" = None) -> None:
         """All stages; progress may end them.
@@ -165,17 +123,17 @@ class Search:
         if trials.problem.deadline is None:
             trials.report("starting")
         fallback.early(eps)
-        self._zero = fallback.first_answer(eps)
+        zero = fallback.first_answer(eps)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
         self._allocation = self._allocate(finer, has_gradient)
         if has_gradient:
-            self._fixed = fallback.without_gradient(trials.limit(eps))
-            self.ended = self._descend(finer.ended if finer and finer.by_descent() else None)
+            self._conditions = Conditions(eps, zero, fallback.without_gradient(trials.limit(eps)))
+            self.ended = self._descend(finer.ended if finer and trials.by_descent(finer._eps) else None)
         else:
             self._refine(_WITHOUT_GRADIENT)
         fallback.quantize(eps)
 
-    def _descend(self, warm: "Start | None" = None) -> "Start | None":
+    def _descend(self, warm: Start | None = None) -> Start | None:
         """Try each start, and go on from the one that has led to the smallest file.
 
         Args:
@@ -187,66 +145,19 @@ class Search:
             warm.feasible = True
             # It begins near its answer, so half of a first cycle is enough.
             self._cycles(warm, max(1, first // 2), first)
-        for start in self._starts():
+        for start in self._starts().in_order():
             before = self._trials.best(self._eps)
             self._cycles(start, 0, tried)
             if best is None or self._trials.best(self._eps) < before:
                 best = start
-        if not self.by_descent():
+        if not self._trials.by_descent(self._eps):
             self._refine(_for_allocation(self._settings, self._batches.share))
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
 
-    def _starts(self) -> Iterator[Start]:
-        """The starts, the smallest file first. Each is made when it is needed, if it depends on what the others have led to."""
-        makers = self._of_allocation, self._of_low_rank
-        if self._trials.tensors.large:  # there is memory for one at a time
-            yield from filter(None, (make() for make in makers))
-        else:
-            starts = [start for make in makers if (start := make())]
-            yield from sorted(starts, key=self._size) if len(starts) > 1 else starts
-        yield from filter(None, [self._of_weights()])
-
-    def _size(self, start: Start) -> float:
-        """The bits of the file that a start would be, whatever its distortion."""
-        return self._trials.bits(self._trials.whole(self._fixed | candidate_of(start.latents)))
-
-    def _of_allocation(self) -> Start | None:
-        """The weights in the forms and step sizes that bit allocation chooses at about ε; where it isn't tried, in coarse step sizes."""
-        if self._allocation is None:
-            return self._coarse()
-        coarse = self._allocation.coarser(self._eps, FARTHEST_CHOICE * self._trials.limit(self._eps))
-        return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
-
-    def _of_low_rank(self) -> Start | None:
-        """Factors of the lowest ranks that cost a few ε, in the coarsest step sizes that cost about twice as much."""
-        unrounded = self._settings.soft * self._settings.first
-        if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
-            return None  # no candidate would come of the decompositions
-        ranks = lowest_ranks(self._trials, self._batches, self._most(farthest_ranks))
-        return self._coarse(ranks) if ranks else None
-
-    def _of_weights(self) -> Start | None:
-        """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
-        return None if self._allocation is None or self.by_descent() else self._coarse()
-
-    def _coarse(self, ranks: Ranks = DENSE) -> Start:
-        """The weights, or factors of these ranks, in the coarsest step sizes that cost a few ε."""
-        most = self._most(farthest_ranks if ranks else farthest)
-        return self._weights(near(self._trials, self._fixed, self._batches, most, ranks), ranks)
-
-    def _most(self, distance: Callable[[float, float], float]) -> float:
-        """The largest distortion of a start by one of the two functions."""
-        return distance(self._trials.limit(self._eps), self._zero)
-
-    def by_descent(self) -> bool:
-        """Whether a descent has found the smallest file."""
-        kept = self._trials.kept[self._eps]
-        return bool(kept) and kept[0].origin == DESCENT
-
-    def _weights(self, coarseness: float, ranks: Ranks = DENSE) -> Start:
-        return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, ranks))
+    def _starts(self) -> Starts:
+        return Starts(self._settings, self._trials, self._conditions, self._batches, self._allocation)
 
     def _allocate(self, finer: "Search | None", has_gradient: bool) -> Allocation | None:
         """Bit allocation, None where it isn't tried. That of another ε is continued."""
@@ -267,12 +178,6 @@ class Search:
             with self._trials.at_most(most):
                 self._allocation.refine(self._eps)
 
-    def _begin(self, make: Callable[[float], list[Latent]]) -> Start:
-        def jittery(finer: float) -> list[Latent]:
-            return jittered(make(finer), self._trials.problem.seed)
-
-        return Start(jittery, jittery(1.0))
-
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged.
 
@@ -289,7 +194,7 @@ class Search:
             if math.isfinite(before):
                 before_last, self.last_gain = self.last_gain, 1 - trials.best(self._eps) / before
                 # An answer of another stage is smaller than what the descent has come to yet.
-                idle = feasible and self.by_descent() and self.last_gain < settings.gain
+                idle = feasible and self._trials.by_descent(self._eps) and self.last_gain < settings.gain
                 self.converged = idle and done >= _JUDGED * settings.first
                 if self.converged and before_last is not None and before_last < settings.gain and settings.budget is None:
                     return
@@ -301,10 +206,9 @@ class Search:
         becomes finer unless ε was near.
         """
         kept = [latent.copy() for latent in start.latents] if start.feasible else None
-        conditions = Conditions(self._eps, self._zero, self._fixed)
         for _ in range(_RETRIES):
             settings = replace(self._settings, learning_rate=start.rate * self._settings.learning_rate)
-            ended = Cycle(self._trials, settings, conditions, start.latents, self._batches, steps).run(start.integral)
+            ended = Cycle(self._trials, settings, self._conditions, start.latents, self._batches, steps).run(start.integral)
             if not ended.collapsed:
                 break
             start.rate *= _SLOWER

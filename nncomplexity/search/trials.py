@@ -19,8 +19,6 @@ _KEPT = 3
 """Candidates to keep for each ε, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
 Weigh = Callable[[Sequence[CoarseTensor]], float]
 """Gives the bits of a candidate's coarse tensors."""
-_BISECTION = 6
-"""The evaluations of a bisection over uniform steps."""
 
 
 class Kept(NamedTuple):
@@ -64,10 +62,6 @@ class Trials:
         """Evaluations that are left, without those reserved for the answers."""
         return self.budget - len(self.kept) - self.spent
 
-    def last(self, cost: float) -> bool:
-        """Whether some ε has no candidate yet, and `cost` more evaluations would leave too few for uniform quantization to find one."""
-        return self.left < cost + _BISECTION and not all(self.kept.values())
-
     @contextmanager
     def at_most(self, evaluations: float) -> Iterator[None]:
         """A context in which the search may spend at most this number of evaluations."""
@@ -84,6 +78,10 @@ class Trials:
     def best(self, eps: float) -> float:
         """Bits of the smallest candidate within ε; infinite if there is none."""
         return self.kept[eps][0].bits if self.kept[eps] else math.inf
+
+    def by_descent(self, eps: float) -> bool:
+        """Whether the smallest candidate within ε was found by a descent."""
+        return bool(self.kept[eps]) and self.kept[eps][0].origin == DESCENT
 
     def whole(self, moving: Mapping[str, CoarseTensor]) -> list[CoarseTensor]:
         """All tensors in the skeleton's order: those in `moving`, and those that do not change."""

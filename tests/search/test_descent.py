@@ -25,6 +25,7 @@ from nncomplexity.search.initial import at_the_weights
 from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of, rounded
 from nncomplexity.search.rate import Rate
 from nncomplexity.search.settings import Settings
+from nncomplexity.search.starts import Start
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Search, Tight
 from nncomplexity.search.trials import Trials
@@ -332,6 +333,11 @@ def test_bit_allocation_gets_no_more_than_the_steps_of_a_trial() -> None:
         assert 1 < trials.spent <= GRADIENT_COST * 1024 / 320
 
 
+def beginning(trials: Trials) -> Start:
+    """A start at the weights, in steps of one and a half typical weights."""
+    return Start(lambda finer: at_the_weights(trials, 1.5 * finer), at_the_weights(trials, 1.5))
+
+
 @pytest.mark.parametrize(("ended_at", "goes_on"), [(1.9, True), (2.1, False)])
 def test_a_start_goes_on_from_where_a_cycle_is_nearly_within_eps(ended_at, goes_on, monkeypatch) -> None:
     weights, loss = divided(512)
@@ -340,7 +346,7 @@ def test_a_start_goes_on_from_where_a_cycle_is_nearly_within_eps(ended_at, goes_
         trials = Trials(problem, Tensors(problem), [0.01], math.inf)
         monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, ended_at * 0.01, 0.7))
         search = Search(Settings(), trials, 0.01)
-        start = search._weights(1.5)
+        start = beginning(trials)
         latents = start.latents
         assert not search._cycle(start, 10)
         assert (start.latents is latents) is (start.factor == 1.0) is goes_on
@@ -378,8 +384,9 @@ def test_after_a_cycle_beyond_eps_the_next_begins_where_it_did_with_the_least_du
     monkeypatch.setattr(Cycle, "run", run)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        search = Search(Settings(bound=4.0), Trials(problem, Tensors(problem), [0.01], math.inf), 0.01)
-        start = search._weights(1.5)
+        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
+        search = Search(Settings(bound=4.0), trials, 0.01)
+        start = beginning(trials)
         assert search._cycle(start, 10)
         assert start.integral == 0.8
         within = start.latents[0].parts[0].clone()
@@ -401,8 +408,9 @@ def test_a_cycle_that_collapses_begins_again_more_slowly(monkeypatch: pytest.Mon
     monkeypatch.setattr(Cycle, "run", run)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        search = Search(Settings(learning_rate=0.2), Trials(problem, Tensors(problem), [0.01], math.inf), 0.01)
-        start = search._weights(1.5)
+        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
+        search = Search(Settings(learning_rate=0.2), trials, 0.01)
+        start = beginning(trials)
         assert search._cycle(start, 10)
     assert rates == pytest.approx([0.2, 0.1, 0.05])
     assert start.rate == 0.25  # the next cycles of this start are as slow

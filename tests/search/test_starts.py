@@ -12,12 +12,13 @@ from nncomplexity.file import Constant
 from nncomplexity.network import Distortion, MeanLoss
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Problem
+from nncomplexity.search.factorizations import COARSENESS
 from nncomplexity.search.initial import at_the_weights, farthest, farthest_ranks, lowest_ranks
 from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.settings import Settings
-from nncomplexity.search.start import COARSENESS
+from nncomplexity.search.starts import Start, Starts
 from nncomplexity.search.tensors import Tensors
-from nncomplexity.search.tight import Search, Start
+from nncomplexity.search.tight import Search
 from nncomplexity.search.trials import Kept, Trials
 from tests.cases import two_layers
 
@@ -31,38 +32,49 @@ class Scripted(Search):
         self, settings: Settings, trials: Trials, sizes: dict[str, Sequence[float]], begin: dict[str, float] | None = None
     ) -> None:
         super().__init__(settings, trials, EPS)
-        self._begin_sizes = begin or {}
+        self.begin_sizes = begin or {}
         self._sizes = {name: iter(given) for name, given in sizes.items()}
-        self._names: dict[int, str] = {}
+        self.names: dict[int, str] = {}
         self.cycles: list[tuple[str, int]] = []
 
-    def _named(self, name: str) -> Start | None:
+    def named(self, name: str) -> Start | None:
         if name not in self._sizes:
             return None
         start = Start(lambda _: [], [])
-        self._names[id(start)] = name
+        self.names[id(start)] = name
         return start
 
-    def _of_allocation(self) -> Start | None:
-        return self._named("allocation")
-
-    def _of_low_rank(self) -> Start | None:
-        return self._named("low rank")
-
-    def _of_weights(self) -> Start | None:
-        return None if self.by_descent() else self._named("dense")
-
-    def _size(self, start: Start) -> float:
-        return self._begin_sizes.get(self._names[id(start)], 0.0)
+    def _starts(self) -> Starts:
+        return ScriptedStarts(self)
 
     def _cycle(self, start: Start, steps: int) -> bool:
-        name = self._names[id(start)]
+        name = self.names[id(start)]
         self.cycles.append((name, steps))
         size, kept = next(self._sizes[name]), self._trials.kept[EPS]
         if not kept or size < kept[0].bits:
             kept.insert(0, Kept(size, [], DESCENT))
         start.feasible |= math.isfinite(size)
         return math.isfinite(size)
+
+
+class ScriptedStarts(Starts):
+    """The starts of a scripted search."""
+
+    def __init__(self, search: Scripted) -> None:
+        super().__init__(search._settings, search._trials, search._conditions, search._batches, None)
+        self._search = search
+
+    def _of_allocation(self) -> Start | None:
+        return self._search.named("allocation")
+
+    def _of_low_rank(self) -> Start | None:
+        return self._search.named("low rank")
+
+    def _of_weights(self) -> Start | None:
+        return None if self._trials.by_descent(EPS) else self._search.named("dense")
+
+    def _size(self, start: Start) -> float:
+        return self._search.begin_sizes.get(self._search.names[id(start)], 0.0)
 
 
 @contextmanager
@@ -80,7 +92,7 @@ def cycles(
     with trials() as measured:
         measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
         search = Scripted(Settings(first=10, most=most, **settings), measured, sizes, begin)
-        search._descend(search._named("warm"))
+        search._descend(search.named("warm"))
     return search.cycles, search
 
 
@@ -154,7 +166,7 @@ def test_the_start_of_allocation_costs_about_eps() -> None:
         search = Search(Settings(), measured, EPS)
         search._allocation = search._allocate(None, has_gradient=True)
         allocated = measured.best(EPS)
-        start = search._of_allocation()
+        start = search._starts()._of_allocation()
         assert start is not None
         distortion = measured.measure(candidate_of(start.latents))
         assert 0 < distortion <= 2.0 * measured.limit(EPS)
@@ -170,8 +182,8 @@ def test_the_start_of_allocation_costs_about_eps() -> None:
 def test_without_bit_allocation_its_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        assert search._of_weights() is None
-        start = search._of_allocation()
+        assert search._starts()._of_weights() is None
+        start = search._starts()._of_allocation()
         assert start is not None
         limit = 4.0 * measured.limit(EPS)
         assert measured.measure(candidate_of(start.latents)) <= limit
@@ -228,7 +240,7 @@ def test_factors_are_a_start_only_if_the_budget_reaches_their_first_candidate(bu
     with Distortion(weights, lambda given: (given["few"] - weights["few"]).square().sum()) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         search = Search(Settings(first=256), Trials(problem, Tensors(problem), [EPS], budget), EPS)
-        assert (search._of_low_rank() is not None) is tried
+        assert (search._starts()._of_low_rank() is not None) is tried
 
 
 def of_ranks(**ranks: int) -> dict[str, torch.Tensor]:

@@ -7,8 +7,8 @@ import torch
 
 from nncomplexity.file import LowRank
 from nncomplexity.network import TensorSpec
+from nncomplexity.search.factorizations import Factorizations, Shape, latents_at
 from nncomplexity.search.latent import coarse_of
-from nncomplexity.search.start import Factorizations, Shape, latents_at
 
 
 @pytest.mark.parametrize("rows", [24, 29, 40, 97])
