@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import UNIFORM
 from nncomplexity.search.factorizations import COARSENESS, first_that
-from nncomplexity.search.latent import candidate_of
+from nncomplexity.search.latent import candidate_of, on_grid
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.trials import Trials
 
@@ -36,7 +37,7 @@ class Fallback:
         if self.trials.problem.deadline is None:
             return
         for coarseness in _EARLY:
-            if self.trials.measure(candidate_of(self.tensors.latents(self.tensors.moving, coarseness))) <= self.trials.limit(eps):
+            if self.trials.measure(self._coarse(self.tensors.moving, coarseness)) <= self.trials.limit(eps):
                 return
 
     def without_gradient(self, limit: float) -> dict[str, Piece]:
@@ -44,7 +45,7 @@ class Fallback:
         silent = self.tensors.without_gradient()
 
         def quantized(index: int) -> dict[str, Piece]:
-            return candidate_of(self.tensors.latents(silent, COARSENESS[index]))
+            return self._coarse(silent, COARSENESS[index])
 
         def holds(coarse: dict[str, Piece], share: float) -> bool:
             if self.trials.left < 1:
@@ -58,6 +59,10 @@ class Fallback:
         if not silent or holds(gone, _FREE):
             return gone
         return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
+
+    def _coarse(self, specs: Sequence[TensorSpec], coarseness: float) -> dict[str, Piece]:
+        """These tensors, dense, in steps of so many typical weights."""
+        return candidate_of(on_grid(self.tensors.latents(specs, coarseness)))
 
     def first_answer(self, eps: float) -> float:
         """All weights zero; then uniform quantization with the coarsest of Algorithm 2's step sizes that a bisection finds within ε.

@@ -10,7 +10,7 @@ from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.factorizations import COARSENESS, FINEST, first_that, ranks_that_pay
-from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
+from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of, on_grid
 from nncomplexity.search.sensitivity import groups_of
 from nncomplexity.search.trials import Trials
 
@@ -82,7 +82,8 @@ def _lowest_rank(trials: Trials, batches: Batches, group: Sequence[TensorSpec], 
     ranks = ranks_that_pay(group)
 
     def holds(index: int) -> bool:
-        return trials.on_batch(candidate_of(trials.tensors.latents(group, FINEST, ranks[index])), batches.sample()) <= limit
+        factored = on_grid(trials.tensors.latents(group, FINEST, ranks[index]))
+        return trials.on_batch(candidate_of(factored), batches.sample()) <= limit
 
     return ranks[first_that(holds, len(ranks))]
 

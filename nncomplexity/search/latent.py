@@ -134,6 +134,19 @@ def candidate_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piec
     return coarse_of([Latent(one.spec, one.parts, one.log_scale, one.periods, PRECISION) for one in latents], bias)
 
 
+def on_grid(latents: Sequence[Latent]) -> Sequence[Latent]:
+    """Put latents in steps that a candidate may have, for the same weights. Rounding a step size alone changes its weights by up to 0.8 %.
+
+    The latents change: a copy of all would need the memory of a network.
+    """
+    for latent in latents:
+        step = snapped(latent.step, PRECISION)
+        for part in latent.parts:
+            part.mul_(latent.step / step)
+        latent.log_scale = len(latent.parts) * math.log(step)
+    return latents
+
+
 def sums(values: Tensor) -> list[float]:
     """The sum of each of T tensors (T, ...)."""
     return [float(values.sum())] if len(values) == 1 else values.sum(tuple(range(1, values.dim()))).tolist()

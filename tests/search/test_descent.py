@@ -131,9 +131,10 @@ def test_a_block_of_many_tensors_does_what_blocks_of_one_do(count) -> None:
         torch.testing.assert_close(latent.parts, block.latents[0].parts, rtol=1e-4, atol=1e-4)
 
 
-def test_tensors_without_a_gradient_and_gradients_that_are_no_numbers_move_nothing() -> None:
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_tensors_without_a_gradient_and_gradients_that_are_no_numbers_move_nothing(wrong: float) -> None:
     block = Block([latent_of(DENSE, name="v"), latent_of(DENSE)], lean=False)
-    pull, along = block.pulls({"w": torch.full((6, 5), math.nan)})
+    pull, along = block.pulls({"w": torch.full((6, 5), wrong)})
     assert not pull.any()
     assert not along.any()
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from nncomplexity.file import LowRank
+from nncomplexity.file import Dense, LowRank
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.factorizations import Factorizations, Shape, latents_at
-from nncomplexity.search.latent import Latent, coarse_of
+from nncomplexity.search.latent import Latent, candidate_of, coarse_of, on_grid
 
 
 @pytest.mark.parametrize("rows", [24, 29, 40, 97])
@@ -34,3 +34,17 @@ def test_components_without_a_symbol_in_one_factor_are_left_out_and_the_others_a
     assert coarse.A.tolist() == A[:, [2, 3, 0]].tolist()  # magnitudes of 9, 3 and 1; the second has none
     assert coarse.B.tolist() == B[[2, 3, 0]].tolist()
     torch.testing.assert_close(coarse.decode(spec), 0.25 * A @ B)
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_latents_on_the_grid_are_the_same_weights_in_a_file(rank: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        "w": torch.randn(24, 3, generator=generator, dtype=torch.float64)
+        @ torch.randn(3, 20, generator=generator, dtype=torch.float64)
+    }
+    spec = TensorSpec(("w",), (24, 20), torch.float64)
+    latents = on_grid(latents_at(Shape(rank, 2.0**-12), [spec], weights, Factorizations(weights)))
+    (coarse,) = candidate_of(latents).values()
+    assert isinstance(coarse, LowRank if rank else Dense)
+    assert (coarse.decode(spec) - weights["w"]).abs().max() < 0.001 * weights["w"].square().mean().sqrt()
