@@ -13,7 +13,7 @@ class Settings:
 
     Attributes:
         budget: loss evaluations for each ε, a gradient counting three; None searches for `most` steps at most.
-        first: steps of the first cycle. Fewer end beyond ε more often; more delay the first answer.
+        first: steps of the first cycle; fewer where steps are expensive. Fewer end beyond ε more often; more delay the first answer.
         most: steps of the start that goes on, in a search without a budget. More give smaller files and take longer.
         gain: the share of the bits that a doubling of the effort must save, or else the search has converged.
         batch: examples of a step, where the loss can be divided. Fewer are faster, and tell the distortion less well.

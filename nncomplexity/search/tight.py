@@ -3,9 +3,9 @@
 It has an answer from the first evaluations on and makes it smaller:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Two starts: the forms and step sizes that bit allocation chooses at about ε, and factors of matrices, if low ranks cost a few ε. Two cycles
-   of descent (`nncomplexity.search.descent`) begin at the one with the smaller file, then two at the other.
-3. If no descent has found the smallest file by then, as many from the weights, in the coarsest step sizes that cost a few ε. If none has found
+2. Two starts: the forms and step sizes that bit allocation chooses at about ε, and factors of matrices, if low ranks cost a few ε. Cycles of
+   descent (`nncomplexity.search.descent`) begin at the one with the smaller file, then as many at the other.
+3. If no descent has found the smallest file by then, as many begin at the weights, in the coarsest step sizes that cost a few ε. If none has found
    it by then, either, local steps of bit allocation. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
    If it ends beyond ε, it is tried once more with a smaller λ at its begin.
@@ -36,6 +36,8 @@ _STARTS = 3
 """The most starts of a search: at bit allocation's choice, at factors, and at the weights."""
 _TRIED = 2
 """The steps for which every start is tried, in lengths of the first cycle. After half as many the better start is often behind."""
+_FIRST_COST = 500.0
+"""The most evaluations of a first cycle. A loss that can't be divided would otherwise have no descent within the budget of `track`."""
 _JUDGED = 8
 """The least number of steps of a search that has converged, in lengths of the first cycle. Before, doublings that save nothing are often
 followed by one that saves a tenth to a half."""
@@ -105,6 +107,7 @@ class Search:
         self._settings, self._trials, self._eps = settings, trials, eps
         self._fallback = Fallback(trials)
         self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
+        self._first = _first_steps(settings, self._batches.share)
         self.last_gain: float | None = None
         self.converged = False
         self.ended: Start | None = None
@@ -139,12 +142,11 @@ class Search:
         Args:
             warm: a start that another search has left, to begin with.
         """
-        first = self._settings.first
-        best, tried = warm, _TRIED * first
+        best, tried = warm, _TRIED * self._settings.first
         if warm:
             warm.feasible = True
             # It begins near its answer, so half of a first cycle is enough.
-            self._cycles(warm, max(1, first // 2), first)
+            self._cycles(warm, max(1, self._first // 2), self._first)
         for start in self._starts().in_order():
             before = self._trials.best(self._eps)
             self._cycles(start, 0, tried)
@@ -185,7 +187,7 @@ class Search:
         """
         settings, trials, again = self._settings, self._trials, False
         while (until is None or done < until) and trials.left >= self._batches.cost:
-            before, steps, was_feasible = trials.best(self._eps), done or settings.first, start.feasible
+            before, steps, was_feasible = trials.best(self._eps), done or self._first, start.feasible
             feasible = self._cycle(start, steps)
             again = was_feasible and not feasible and not again
             if again:
@@ -225,6 +227,14 @@ class Search:
             if ended.distortion <= self._eps:  # within ε on its batches, but not on all examples: the batches are too small
                 self._batches = self._batches.doubled()
         return ended.within
+
+
+def _first_steps(settings: Settings, share: float) -> int:
+    """The steps of the first cycle, where a step takes this share of the examples: `first`, halved until the cycle isn't too expensive."""
+    steps = settings.first
+    while steps > 1 and GRADIENT_COST * share * steps > _FIRST_COST:
+        steps //= 2
+    return steps
 
 
 def _for_allocation(settings: Settings, share: float) -> float:

@@ -1,5 +1,6 @@
 """What a search does about tensors without a gradient: those that the loss doesn't use become zero, those that it needs are quantized."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.file import Constant, Dense
 from nncomplexity.network import Distortion
-from nncomplexity.search import Problem
+from nncomplexity.search import Problem, Quantize
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
@@ -70,3 +71,22 @@ def test_with_a_limit_on_time_the_first_answer_has_the_coarsest_of_three_step_si
     (coarse,) = kept.tensors
     assert isinstance(coarse, Dense)
     assert coarse.step == pytest.approx(step, rel=0.05)  # the typical weight of normal ones is 1
+
+
+@pytest.mark.parametrize("eps", [0.3, 0.03, 0.003])
+def test_the_first_answer_is_a_bisection_and_the_last_one_is_algorithm_2_s(eps: float) -> None:
+    weights = {"w": torch.randn(40, 30, generator=torch.Generator().manual_seed(0))}
+
+    def loss(given: dict[str, Tensor]) -> Tensor:
+        return (given["w"] - weights["w"]).square().mean()
+
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy())
+        trials = Trials(problem, Tensors(problem), [eps], 1000)
+        fallback = Fallback(trials)
+        assert fallback.first_answer(eps) == pytest.approx(weights["w"].square().mean().item())
+        steps = len(Quantize().grid())
+        assert trials.spent <= 2 + math.ceil(math.log2(steps))
+        fallback.quantize(eps)
+        algorithm_2 = estimate(weights, loss, eps, method="quantize", codec="entropy").bits
+        assert algorithm_2 - 16 < trials.best(eps) <= algorithm_2  # the latter is in whole bytes, with the end of the payload

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.file import Constant
 from nncomplexity.network import Distortion, MeanLoss
@@ -18,7 +19,7 @@ from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start, Starts
 from nncomplexity.search.tensors import Tensors
-from nncomplexity.search.tight import Search
+from nncomplexity.search.tight import Search, _first_steps
 from nncomplexity.search.trials import Kept, Trials
 from tests.cases import two_layers
 
@@ -275,3 +276,16 @@ def test_each_matrix_has_its_lowest_rank_that_costs_little(
         latents = {one.spec.name: one for one in at_the_weights(measured, 0.01, expected)}
     assert {name: one.parts[0].shape[1] for name, one in latents.items() if len(one.parts) == 2} == expected
     assert list(latents) == list(weights)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(1.0, 128), (0.5, 256), (0.32, 512), (0.01, 512)])
+def test_the_first_cycle_is_shorter_where_steps_are_expensive(share: float, steps: int) -> None:
+    assert _first_steps(Settings(), share) == steps
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3])
+def test_a_loss_that_cannot_be_divided_has_a_descent_within_the_budget_of_track(eps: float) -> None:
+    weights, loss = two_layers(hidden=64, features=16)
+    found = estimate(weights, loss, eps, budget=400)
+    assert found.origin == "descent"
+    assert found.bits < 0.7 * estimate(weights, loss, eps, method="allocate", budget=400).bits
