@@ -5,8 +5,8 @@ It has an answer from the first evaluations on and makes it smaller:
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
 2. Two starts: the forms and step sizes that bit allocation chooses at about ε, and factors of matrices, if low ranks cost a few ε. Cycles of
    descent (`nncomplexity.search.descent`) begin at the one with the smaller file, then as many at the other.
-3. If no descent has found the smallest file by then, as many begin at the weights, in the coarsest step sizes that cost a few ε. If none has found
-   it by then, either, local steps of bit allocation. The start whose cycles have found the smallest file goes on alone.
+3. If no descent has found the smallest file by then, as many begin at the weights, in the coarsest step sizes that cost a few ε. If none has
+   found it by then, either, local steps of bit allocation. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
    If it ends beyond ε, it is tried once more with a smaller λ at its begin.
 5. Uniform quantization once more, for every step size whose file would be smaller.
