@@ -31,7 +31,7 @@ from benchmarks.cases.sizes import SIZES
 from nncomplexity.file import bitstream, coarse
 from nncomplexity.measure import layers
 from nncomplexity.network import Distortion
-from nncomplexity.search import contract, layouts, method_named, operating_points, start
+from nncomplexity.search import contract, factorizations, layouts, method_named, operating_points
 
 FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of this name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
@@ -118,7 +118,7 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
     watch = Stopwatch()
     watch.wrap(Distortion, "_measure", "loss")
     watch.wrap(Distortion, "_differentiate", "loss")
-    watch.wrap(start.Factorizations, "latents", "decomposition")
+    watch.wrap(factorizations.Factorizations, "latents", "decomposition")
     watch.wrap(operating_points, "low_rank_scan", "decomposition")
     watch.wrap(layouts, "numbers", "decomposition")
     watch.wrap(layers, "_effective_rank", "decomposition")
