@@ -169,7 +169,7 @@ def rate_distortion(
     >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
     >>> curve = rate_distortion(weights, lambda w: ((w["w"] - torch.eye(16)) ** 2).mean(), [0.03, 0.01, 0.001, 0.0001], budget=40)
     >>> sizes = [report.bits for report in curve.reports]
-    >>> sizes == sorted(sizes), curve.evaluations <= 40 * (1 + 3 / 4)
+    >>> sizes == sorted(sizes), curve.evaluations <= 40 * (1 + 3 / 2)
     (True, True)
     """
     if risk is not None and n is None:
