@@ -2,7 +2,7 @@
 
 The finest ε is searched as if it were alone. The search for each coarser ε uses the same sensitivities, and its first start is the latents and
 the dual variable at which the one before it has ended (a warm start). From there λ only has to grow; but some descents stay where they are,
-because what a finer file holds is no good begin for a file with another rank or far fewer weights. So the starts of a single search follow.
+because what a finer file holds is no good beginning for a file with another rank or far fewer weights. So the starts of a single search follow.
 If no descent has found the smallest file of the search before, as with a small budget, there is no warm start.
 """
 

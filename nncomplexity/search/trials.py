@@ -49,7 +49,7 @@ class Trials:
         self.distortion = problem.distortion
         self.kept: dict[float, list[Kept]] = {value: [] for value in eps}
         self.descended = False
-        self._by_descent: set[float] = set()
+        self._reached_by_descent: set[float] = set()
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
 
     @property
@@ -155,7 +155,7 @@ class Trials:
         if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
             return
         if origin == DESCENT:
-            self._by_descent.update(within)
+            self._reached_by_descent.update(within)
         if within:
             told = bits if isinstance(bits, float) else (bits or self.bits)(tensors)
             found = Kept(told, self.problem.whole(tensors), origin)
@@ -210,7 +210,7 @@ class Trials:
         """Whether there were descents, and none came within ε or was smaller than the file of uniform quantization."""
         if not self.descended or (answer is not None and not answer.bits):
             return False
-        return answer is None or answer.origin == UNIFORM or eps not in self._by_descent
+        return answer is None or answer.origin == UNIFORM or eps not in self._reached_by_descent
 
     def report(self, what: str) -> None:
         """Call the progress callback, which may raise `StopSearch`."""
