@@ -14,6 +14,7 @@ from nncomplexity.network import Distortion
 from nncomplexity.search import Problem, Quantize
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.timing import TimeLimit
 from nncomplexity.search.trials import Trials
 
 
@@ -51,20 +52,13 @@ def test_many_tensors_are_allocated_bits_if_there_is_no_gradient() -> None:
     assert found.bits < 0.9 * estimate(weights, loss, 0.1, method="quantize", codec="entropy").bits
 
 
-class Soon:
-    """A limit on time that never comes."""
-
-    def share(self, count: int) -> None:
-        pass
-
-
 @pytest.mark.parametrize(("needed", "step"), [(1e-3, 2.0**-5), (1e-5, 2.0**-8), (1e-8, 2.0**-12)])
 def test_with_a_limit_on_time_the_first_answer_has_the_coarsest_of_three_step_sizes_that_is_within_eps(
     needed: float, step: float
 ) -> None:
     weights = {"w": torch.randn(64, 64, generator=torch.Generator().manual_seed(0))}
     with Distortion(weights, lambda given: (given["w"] - weights["w"]).square().mean()) as distortion:
-        problem = replace(Problem(distortion, Entropy()), deadline=Soon())
+        problem = replace(Problem(distortion, Entropy()), deadline=TimeLimit(3600))
         trials = Trials(problem, Tensors(problem), [needed], 100)
         Fallback(trials).early(needed)
         (kept,) = trials.kept[needed]
