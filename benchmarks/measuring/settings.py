@@ -26,11 +26,11 @@ from nncomplexity.search import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "settings.json"
 FACTORS = (0.5, 2.0)
-OFF = {"first": 1024, "batch": 1200, "scale_rate": 0.0, "soft": 0.0, "response": 0.0, "integral": 0.0, "bound": 1e9}
-"""Values that switch a part off: one cycle of all steps, all examples in a step, step sizes that aren't learned, rounding that is complete from
-the first step on, the two parts of the controller, and its bound."""
-EPS, EFFORT = 0.05, 1024
-"""ε, and the steps of a search, a quarter of the default."""
+EPS, EFFORT = 0.05, 2048
+"""ε, and the steps of a search, half of the default."""
+OFF = {"batch": 1200, "scale_rate": 0.0, "soft": 0.0, "response": 0.0, "integral": 0.0, "bound": 1e9}
+"""Values that switch a part off: all examples in a step, step sizes that aren't learned, rounding that is complete from the first step on, the
+two parts of the controller, and its bound."""
 SETTINGS = tuple(field.name for field in fields(Tight) if field.name not in ("budget", "most", "gain"))
 
 
