@@ -79,9 +79,9 @@ def curve(
 ) -> int:
     """Measure a network at many ε in one run, and fit the rate-distortion curve.
 
-    With tight, each ε except the smallest takes about two thirds of the time of a single measurement, or half of --budget. The table has
-    the lower convex hull, the paper's fit bits = a·ln(distortion) + b, and a power law. With --n it also has the ε of the least
-    description length (MDL), and with --risk-fn the bound at each ε.
+    With tight, each ε takes about the time of a single measurement, and at most --budget evaluations. The table has the lower convex hull,
+    the paper's fit bits = a·ln(distortion) + b, and a power law. With --n it also has the ε of the least description length (MDL), and
+    with --risk-fn the bound at each ε.
 
     \b
     Twelve ε from 2 to 0.0005 (or shares, for a loss on another scale), and a picture:

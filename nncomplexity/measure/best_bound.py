@@ -23,7 +23,7 @@ from nncomplexity.bounds import (
 from nncomplexity.errors import InputError
 from nncomplexity.measure.answers import LabelledHoldout, answers_of, differing, unlabelled_batches
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps
-from nncomplexity.measure.estimate import Options, estimate, options_for_many_eps
+from nncomplexity.measure.estimate import Options, check_options, estimate
 from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
     Batch,
@@ -168,7 +168,7 @@ def best_bound(
     # This call only checks the arguments: an error must appear before the search, not after it.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
-    shared = options_for_many_eps(options)
+    check_options(options)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         check_left_out(with_numbers(distortion.left_out), left_out_is_architecture)
         original_risk = _risk(distortion, risk, None)
@@ -178,7 +178,7 @@ def best_bound(
         before = None if fresh is None else distortion.shown("outputs", lambda network: answers_of(outputs, network, fresh))
         grid = default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked
     # Outside the `with` block: it holds a lock, for which the threads of an executor would wait, and workers copy the random state.
-    reports = estimate(model, loss_fn, grid, **shared)
+    reports = estimate(model, loss_fn, grid, **options)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         m = None if before is None else sum(map(len, before.given))
 

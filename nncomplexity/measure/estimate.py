@@ -44,7 +44,6 @@ from nncomplexity.search import (
     Progress,
     StopSearch,
     TimeLimit,
-    for_many_eps,
     unseen,
 )
 from nncomplexity.words import Eps, Relative, listed
@@ -73,8 +72,8 @@ class Options(SearchOptions, total=False):
     faithfulness: Divergence | None
 
 
-def options_for_many_eps(options: Options) -> Options:
-    """The options of a search over many ε, with a method that shares work between them.
+def check_options(options: Options) -> None:
+    """Check the names of options of `estimate`, and its method and budget.
 
     Raises:
         InputError: method or budget is not usable.
@@ -84,8 +83,7 @@ def options_for_many_eps(options: Options) -> Options:
         raise TypeError(
             f"expected options of estimate, got {', '.join(sorted(unknown))}; expected {', '.join(Options.__annotations__)}"
         )
-    method = checked_method(options.get("method", "tight"), options.get("budget"))
-    return {**options, "method": for_many_eps(method), "budget": None}
+    checked_method(options.get("method", "tight"), options.get("budget"))
 
 
 @overload

@@ -27,7 +27,6 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `fallback`: uniform quantization, and tensors without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions
 - `trials`: the candidates of a search: measured, kept for every ε that they are within, and measured again at the end
-- `sweep`: many ε, each search with a warm start from the one before
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search
 - `allocate`: bit allocation: a step size, a form and a rank for each tensor by the Lagrangian
@@ -46,7 +45,6 @@ from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Me
 from nncomplexity.search.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.search.methods import method_named
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.sweep import Sweep, for_many_eps
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.timing import TimeLimit
 
@@ -64,10 +62,8 @@ __all__ = [
     "Progress",
     "Quantize",
     "StopSearch",
-    "Sweep",
     "Tight",
     "TimeLimit",
-    "for_many_eps",
     "method_named",
     "unseen",
 ]

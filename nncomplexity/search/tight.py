@@ -16,8 +16,9 @@ bits. What it does doesn't depend on the budget but for where it ends: a larger 
 searched by uniform quantization and bit allocation.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nncomplexity.network import GRADIENT_COST
@@ -27,6 +28,7 @@ from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.descent import CHECKS, Conditions, Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.layouts import with_layouts
+from nncomplexity.search.operating_points import OperatingPoints
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start, Starts
 from nncomplexity.search.tensors import Tensors
@@ -63,20 +65,22 @@ class Tight(Settings):
     codec = "entropy"
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
-        """The smallest file found within each ε."""
+        """The smallest file found within each ε. The searches for several ε share decompositions and operating points, and nothing else."""
         problem = with_layouts(problem)
         tensors = Tensors(problem)
-        found = []
-        for done, value in enumerate(eps):
+        curves = functools.cache(lambda: curves_of(problem, tensors))
+        found: dict[float, Found] = {}
+        # From the smallest ε on: its file is within all others, if the searches are stopped before they get there.
+        for done, value in enumerate(ordered := sorted(set(eps))):
             if problem.deadline:
-                problem.deadline.share(len(eps) - done)
-            found.append(self._found(problem, tensors, value))
-        return found
+                problem.deadline.share(len(ordered) - done)
+            trials = Trials(problem, tensors, [value], self.budget or math.inf, self.expected(problem))
+            found[value] = self._found(trials, curves, value)
+        return [found[value] for value in eps]
 
-    def _found(self, problem: Problem, tensors: Tensors, eps: float) -> Found:
-        trials = Trials(problem, tensors, [eps], self.budget or math.inf, self.expected(problem))
-        search = Search(self, trials, eps)
-        with UntilStopped(problem.progress) as until:
+    def _found(self, trials: Trials, curves: "Curves", eps: float) -> Found:
+        search = Search(self, trials, eps, curves)
+        with UntilStopped(trials.problem.progress) as until:
             search.run()
         found = trials.found(until.stopped)[0]
         return replace(found, last_gain=search.last_gain, converged=search.converged and not until.stopped)
@@ -89,6 +93,9 @@ class Tight(Settings):
         return GRADIENT_COST * share * steps + 4 * CHECKS + _for_allocation(self, share)
 
 
+Curves = Callable[[], Sequence[OperatingPoints]]
+
+
 class Search:
     """The search for one ε.
 
@@ -96,31 +103,26 @@ class Search:
         settings: its settings.
         trials: where candidates are measured and kept.
         eps: ε.
+        curves: a function that gives the operating points of all tensors that may change, for bit allocation; by default computed anew.
 
     Attributes:
         last_gain: the share of the bits that the last doubling of the effort has saved; None before the first one.
         converged: whether that was less than the setting `gain`.
-        ended: the start of its descents, as they have left it; None if there was no descent.
     """
 
-    def __init__(self, settings: Settings, trials: Trials, eps: float) -> None:
+    def __init__(self, settings: Settings, trials: Trials, eps: float, curves: Curves | None = None) -> None:
         self._settings, self._trials, self._eps = settings, trials, eps
+        self._curves = curves or (lambda: curves_of(trials.problem, trials.tensors))
         self._fallback = Fallback(trials)
         self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
         self._first = _first_steps(settings, self._batches.share)
         self.last_gain: float | None = None
         self.converged = False
-        self.ended: Start | None = None
         self._allocation: Allocation | None = None
         self._conditions = Conditions(eps)
 
-    def run(self, finer: "Search | None" = None) -> None:
-        """All stages; progress may end them.
-
-        Args:
-            finer: the search for a finer ε. Its sensitivities are used again. If one of its descents has found its smallest file, the first
-                start of this search is where that descent has ended (a warm start).
-        """
+    def run(self) -> None:
+        """All stages; progress may end them."""
         trials, fallback, eps = self._trials, self._fallback, self._eps
         # A search that is stopped before it has begun takes no evaluation; a limit on time allows one.
         if trials.problem.deadline is None:
@@ -128,25 +130,17 @@ class Search:
         fallback.early(eps)
         zero = fallback.first_answer(eps)
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
-        self._allocation = self._allocate(finer, has_gradient)
+        self._allocation = self._allocate(has_gradient)
         if has_gradient:
             self._conditions = Conditions(eps, zero, fallback.without_gradient(trials.limit(eps)))
-            self.ended = self._descend(finer.ended if finer and trials.by_descent(finer._eps) else None)
+            self._descend()
         else:
             self._refine(_WITHOUT_GRADIENT)
         fallback.quantize(eps)
 
-    def _descend(self, warm: Start | None = None) -> Start | None:
-        """Try each start, and go on from the one that has led to the smallest file.
-
-        Args:
-            warm: a start that another search has left, to begin with.
-        """
-        best, tried = warm, _TRIED * self._settings.first
-        if warm:
-            warm.feasible = True
-            # It begins near its answer, so half of a first cycle is enough.
-            self._cycles(warm, max(1, self._first // 2), self._first)
+    def _descend(self) -> None:
+        """Try each start, and go on from the one that has led to the smallest file."""
+        best, tried = None, _TRIED * self._settings.first
         for start in self._starts().in_order():
             before = self._trials.best(self._eps)
             self._cycles(start, 0, tried)
@@ -156,21 +150,18 @@ class Search:
             self._refine(_for_allocation(self._settings, self._batches.share))
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
-        return best
 
     def _starts(self) -> Starts:
         return Starts(self._settings, self._trials, self._conditions, self._batches, self._allocation)
 
-    def _allocate(self, finer: "Search | None", has_gradient: bool) -> Allocation | None:
-        """Bit allocation, None where it isn't tried. That of another ε is continued."""
+    def _allocate(self, has_gradient: bool) -> Allocation | None:
+        """Bit allocation, None where it isn't tried."""
         trials = self._trials
         takes_long = len(trials.tensors.moving) > _SCANNED and not trials.tensors.large
         if trials.left < 1 or (takes_long and has_gradient):
             return None
         with trials.at_most(_for_allocation(self._settings, self._batches.share)):
-            allocation = finer._allocation if finer else None
-            if allocation is None:
-                allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors), self._batches.sample())
+            allocation = Allocation(Allocate(), trials, self._curves(), self._batches.sample())
             allocation.run(self._eps)
         return allocation
 

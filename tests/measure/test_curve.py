@@ -35,7 +35,7 @@ def test_every_point_is_a_file_that_decodes(measured):
     for report in curve.reports:
         assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) == pytest.approx(report.distortion, rel=1e-5)
         assert report.distortion <= report.eps
-    assert curve.evaluations < 3 * 60
+    assert curve.evaluations <= 4 * 60
     assert curve.evaluations == pytest.approx(sum(report.evaluations for report in curve.reports))
 
 

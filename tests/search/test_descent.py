@@ -330,7 +330,7 @@ def test_bit_allocation_gets_no_more_than_the_steps_of_a_trial() -> None:
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         trials = Trials(problem, Tensors(problem), [0.01], math.inf)
-        Search(Settings(), trials, 0.01)._allocate(None, has_gradient=True)
+        Search(Settings(), trials, 0.01)._allocate(has_gradient=True)
         assert 1 < trials.spent <= GRADIENT_COST * 1024 / 320
         assert _for_allocation(Settings(), 1 / 320) == pytest.approx(GRADIENT_COST * 1024 / 320)
 

@@ -93,7 +93,7 @@ def cycles(
     with trials() as measured:
         measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
         search = Scripted(Settings(first=10, most=most, **settings), measured, sizes, begin)
-        search._descend(search.named("warm"))
+        search._descend()
     return search.cycles, search
 
 
@@ -113,13 +113,6 @@ def test_the_start_with_the_smaller_file_comes_first(smaller: str) -> None:
     found, _ = cycles(sizes, {name: 10.0 if name == smaller else 20.0 for name in sizes})
     assert found[0] == found[1] == (smaller, 10)
     assert {name for name, _ in found[:4]} == set(sizes)
-
-
-@pytest.mark.parametrize("best", ["warm", "low rank"])
-def test_a_warm_start_comes_first_and_has_one_short_cycle_before_the_others(best: str) -> None:
-    sizes = {"warm": [900, 800, 700, 600], "allocation": [950, 940, 930, 920], "low rank": [910, 850, 750, 650]}
-    found, _ = cycles({name: [size - 400 * (name == best) for size in given] for name, given in sizes.items()}, most=40)
-    assert found == [("warm", 5), *[(name, 10) for name in ("allocation", "low rank") for _ in range(2)], (best, 20)]
 
 
 def test_the_weights_are_a_start_only_where_no_descent_has_found_the_smallest_file() -> None:
@@ -165,7 +158,7 @@ def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() 
 def test_the_start_of_allocation_costs_about_eps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        search._allocation = search._allocate(None, has_gradient=True)
+        search._allocation = search._allocate(has_gradient=True)
         allocated = measured.best(EPS)
         start = search._starts()._of_allocation()
         assert start is not None
