@@ -23,6 +23,8 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor
 - `factorizations`: latents of a rank and a step size
+- `bases`: the bases in which factors are sparse: rotations of components, and waves
+- `bisection`: the first index at which a condition holds
 - `layouts`: which tensors need fewer numbers in blocks or in another folding
 - `fallback`: uniform quantization, and tensors without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions

@@ -17,9 +17,9 @@ import torch
 from nncomplexity.file import CoarseTensor, Dense
 from nncomplexity.network import Moment
 from nncomplexity.search.batches import Minibatch
+from nncomplexity.search.bisection import first_that
 from nncomplexity.search.compensated import Rounding
 from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
-from nncomplexity.search.factorizations import first_that
 from nncomplexity.search.forms import entropy_bits
 from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.layouts import layouts_of

@@ -2,15 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, matrix_view
+from nncomplexity.linalg import SMALL, SVDCache, large_matrix, matrix_view
 from nncomplexity.network import TensorSpec, stacked
-from nncomplexity.search.latent import Latent, for_each, scaled_basis, sums
+from nncomplexity.search.bases import in_basis, likely_periods, quartimax
+from nncomplexity.search.latent import Latent, for_each, sums
 from nncomplexity.words import python_numbers
 
 COARSENESS: tuple[float, ...] = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
@@ -19,14 +19,8 @@ FIRST_COARSENESS = 1.0
 """The relative step size by which the rotations of large factors are compared."""
 FINEST = 2.0**-7
 """A relative step size at which rounding hardly changes the loss."""
-_ROTATIONS = 30
-"""Iterations of `quartimax`."""
 _ROTATED, _SAMPLED = 64, 2048
 """The most components of a large matrix that are rotated, and about how many rows the rotation is computed from."""
-_MARGIN = 8
-"""The most rows that a basis of waves may leave to unit vectors, such as tokens that are not numbers."""
-_GATHERED = 0.5
-"""A basis of waves is considered if the entropy of a factor's energy over waves is lower than over rows by this much, in nats."""
 
 
 @dataclass(frozen=True)
@@ -67,47 +61,6 @@ def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
         # Steps in proportion: between ranks 100 and 101 the file hardly differs, between 1 and 2 it does.
         rank = max(rank * 1.25, round(rank) + 1)
     return [*ranks, 0]
-
-
-def first_that(holds: Callable[[int], bool], count: int) -> int:
-    """The least index in [0, count) for which `holds` is true, by bisection; the last index if there is none.
-
-    This assumes that `holds` is true for all indices after the first such one.
-    """
-    low, high = 0, count - 1
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def quartimax(A: Tensor) -> Tensor:
-    """The orthogonal matrix R (k, k) that makes A·R (m, k) sparse: it maximises the sum of fourth powers of A·R.
-
-    (A·R)·(Rᵀ·B) equals A·B, so both factors absorb R, and no file contains it. This is quartimax (Neuhaus and Wrigley 1954), computed by the
-    fixed-point iteration R ← polar(Aᵀ(A·R)³).
-
-    Args:
-        A: one matrix (m, k), or several (T, m, k).
-
-    Returns:
-        R (k, k), or one for each matrix (T, k, k).
-    """
-    R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(*A.shape[:-2], -1, -1)
-    # Fourth powers of large numbers overflow. Scaling by a power of two changes no digit.
-    largest = A.abs().amax((-2, -1), keepdim=True)
-    A = A * torch.tensor(
-        [math.ldexp(1.0, -max(math.frexp(size)[1], -1000)) for size in python_numbers(largest.flatten())],
-        dtype=A.dtype,
-        device="cpu",
-    ).to(A.device).reshape(largest.shape)
-    for _ in range(_ROTATIONS):
-        U, _, Vh = torch.linalg.svd(A.mT @ (A @ R) ** 3)
-        R = U @ Vh
-    return R
 
 
 def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factorizations") -> list[Latent]:
@@ -202,8 +155,8 @@ def _divided(part: Tensor, steps: Sequence[float]) -> Tensor:
 def _of_large(A: Tensor, B: Tensor) -> _Factored:
     """The factors (1, m, k) and (1, k, n) of a large matrix. If there are few components, they are rotated by `quartimax` of some of the rows.
 
-    Bases of waves are not tried, because they are for sides of at most `MOST_ROWS` rows. Many components are not rotated, because a rotation
-    takes time in proportion to the cube of their number.
+    Bases of waves are not tried: they are for sides of at most `nncomplexity.linalg.MOST_ROWS` rows. Many components are not rotated, because
+    a rotation takes time in proportion to the cube of their number.
     """
     found = [(A, B)]
     for side in (A, B.mT) if 1 < A.shape[2] <= _ROTATED else ():
@@ -220,55 +173,15 @@ def _in_bases(A: Tensor, B: Tensor) -> list[_Factored]:
 
     Each basis of the components makes one of the two factors sparse.
     """
-    likely = [list(itertools.product(*sides)) for sides in zip(_likely_periods(A), _likely_periods(B.mT), strict=True)]
+    likely = [list(itertools.product(*sides)) for sides in zip(likely_periods(A), likely_periods(B.mT), strict=True)]
     found: list[_Factored] = []
     for periods in sorted({pair for pairs in likely for pair in pairs}, key=lambda pair: (pair[0] > 0, pair[1] > 0, pair)):
         rows = [row for row, pairs in enumerate(likely) if periods in pairs]
         own = slice(None) if len(rows) == len(A) else rows
-        left, right = _in_basis(A[own], periods[0]), _in_basis(B.mT[own], periods[1])
+        left, right = in_basis(A[own], periods[0]), in_basis(B.mT[own], periods[1])
         for target in (left, right):
             R = quartimax(target)
             found.append(_Factored(periods, [left @ R, (right @ R).mT], rows))
-    return found
-
-
-def _likely_periods(factors: Tensor) -> list[list[int]]:
-    """The periods to try for each of T factors (T, m, k): 0, for no basis, and perhaps one period.
-
-    This is the period, of at most m, under which the energy of the factor is in the fewest waves. It is tried only if these are clearly fewer
-    than the rows. The mean over the rows is removed first: rows that share a part, as those of an LSTM's gates do, are no wave.
-    """
-    rows = factors.shape[1]
-    if not 16 <= rows <= MOST_ROWS:
-        return [[0]] * len(factors)
-    factors = factors - factors.mean(1, keepdim=True)
-    periods = range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)
-    # The last rows may be special tokens, which are on no circle. So periods a little shorter than the side are tried as well.
-    spreads = torch.stack([_spread(factors, period) for period in periods])
-    best = python_numbers(spreads.argmin(0))
-    gathered = python_numbers(spreads.amin(0) < _entropy(factors.square().sum(2)) - _GATHERED)
-    return [[0, periods[place]] if is_wave else [0] for place, is_wave in zip(best, gathered, strict=True)]
-
-
-def _spread(factors: Tensor, period: int) -> Tensor:
-    """The entropy (T,), in nats, of the energy of factors (T, m, k) over the waves of a period and the rows beyond it."""
-    energy = torch.fft.rfft(factors[:, :period], dim=1).abs().square().sum(2) / period
-    pairs = energy[:, 1 : (period + 1) // 2]  # each frequency is a cosine and a sine, except the constant and the alternating wave
-    single = energy[:, (period + 1) // 2 :]
-    return _entropy(torch.cat([energy[:, :1], pairs, pairs, single, factors[:, period:].square().sum(2)], 1))
-
-
-def _entropy(energy: Tensor) -> Tensor:
-    found: Tensor = torch.special.entr(energy / energy.sum(1, keepdim=True).clamp(min=1e-300)).sum(1)
-    return found
-
-
-def _in_basis(factors: Tensor, period: int) -> Tensor:
-    """Factors (T, m, k) in the coordinates of a side's basis. Its columns are orthogonal, with nearly the same norm."""
-    if not period:
-        return factors
-    F = scaled_basis(factors.shape[1], period, factors.device).double()
-    found: Tensor = F.T @ factors / F.square().sum(0)[:, None]
     return found
 
 

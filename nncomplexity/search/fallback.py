@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
 from nncomplexity.network import TensorSpec
+from nncomplexity.search.bisection import first_that
 from nncomplexity.search.contract import UNIFORM
-from nncomplexity.search.factorizations import COARSENESS, first_that
+from nncomplexity.search.factorizations import COARSENESS
 from nncomplexity.search.latent import candidate_of, on_grid
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.trials import Trials

@@ -9,7 +9,8 @@ from torch import Tensor
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.batches import Batches
-from nncomplexity.search.factorizations import COARSENESS, FINEST, first_that, ranks_that_pay
+from nncomplexity.search.bisection import first_that
+from nncomplexity.search.factorizations import COARSENESS, FINEST, ranks_that_pay
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of, on_grid
 from nncomplexity.search.sensitivity import groups_of
 from nncomplexity.search.trials import Trials

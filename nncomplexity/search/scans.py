@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.linalg import SVDCache, balanced
-from nncomplexity.search.factorizations import quartimax
+from nncomplexity.search.bases import quartimax
 from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, rows_entropy_bits
 from nncomplexity.search.lattice import lattice_basis
 

@@ -14,7 +14,8 @@ from nncomplexity.file import read
 from nncomplexity.measure import reports_json
 from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
-from nncomplexity.search.factorizations import Factorizations, Shape, latents_at, quartimax, ranks_that_pay
+from nncomplexity.search.bases import quartimax
+from nncomplexity.search.factorizations import Factorizations, Shape, latents_at, ranks_that_pay
 from nncomplexity.search.latent import candidate_of, rounded
 from tests.cases import cross_entropy_of
 
