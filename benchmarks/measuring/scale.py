@@ -31,7 +31,7 @@ from benchmarks.cases.sizes import SIZES
 from nncomplexity.file import bitstream, coarse
 from nncomplexity.measure import layers
 from nncomplexity.network import Distortion
-from nncomplexity.search import contract, factorizations, layouts, method_named, operating_points
+from nncomplexity.search import factorizations, layouts, method_named, operating_points, problem
 
 FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of this name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
@@ -125,7 +125,7 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
     for owner, name in (
         (FRONT, "LosslessFile"),
         (FRONT, "layers_of"),
-        (contract, "count_bits"),
+        (problem, "count_bits"),
         *((bitstream, name) for name in ("encode", "decode")),
     ):
         watch.wrap(owner, name, "coding")

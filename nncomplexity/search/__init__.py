@@ -4,7 +4,9 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 `quantize` are the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with published ones. docs/search.md explains how
 `tight` works.
 
-- `contract`: what a search gets and must return; whether a candidate is within ε (`Problem.feasible`)
+- `contract`: what a method takes and must return
+- `problem`: what a search is given, its candidates, and whether one is within ε (`Problem.feasible`)
+- `stopping`: how a search tells its progress, and how it is ended early
 - `timing`: a limit on the time of a search
 - `points`: a point (τ, Δ) of the paper's searches, and the record of measured points
 - `quantize`: Algorithm 2
@@ -43,10 +45,12 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
+from nncomplexity.search.contract import DESCENT, LOSSLESS, Found, Method
 from nncomplexity.search.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.search.methods import method_named
+from nncomplexity.search.problem import Candidate, Problem
 from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.stopping import Progress, StopSearch, unseen
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.timing import TimeLimit
 

@@ -19,13 +19,15 @@ from nncomplexity.network import Moment
 from nncomplexity.search.batches import Minibatch
 from nncomplexity.search.bisection import first_that
 from nncomplexity.search.compensated import Rounding
-from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
+from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, checked_budget
 from nncomplexity.search.forms import entropy_bits
 from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.layouts import layouts_of
 from nncomplexity.search.operating_points import OperatingPoints, curve_of
+from nncomplexity.search.problem import Problem
 from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Sensitivities, groups_of
+from nncomplexity.search.stopping import UntilStopped
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 

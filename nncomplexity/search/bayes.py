@@ -14,9 +14,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from nncomplexity.search.constrained import ConstrainedStudy, load_optuna
-from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
+from nncomplexity.search.contract import Found, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
+from nncomplexity.search.problem import Problem
 from nncomplexity.search.shared import START, Alone, Measure, SharedPoints
+from nncomplexity.search.stopping import UntilStopped
 
 _START = 12
 """Points measured before there is a model: two probes and ten random points, as in the authors' code."""

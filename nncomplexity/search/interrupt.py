@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from nncomplexity.search.contract import Progress, StopSearch, unseen
+from nncomplexity.search.stopping import Progress, StopSearch, unseen
 
 FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM)
 """The signals that end a search from outside: Ctrl-C, and the one that batch systems send some time before they kill."""
@@ -34,7 +34,7 @@ class Interrupt:
     ...     watched(2, 10, "descending")
     Traceback (most recent call last):
         ...
-    nncomplexity.search.contract.StopSearch
+    nncomplexity.search.stopping.StopSearch
     """
 
     def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nncomplexity.linalg import RANKED, SMALL, gram, large_matrix, matrix_view
 from nncomplexity.network import Blocks, Folding, Layout, TensorSpec, foldings, stacked
-from nncomplexity.search.contract import Problem
+from nncomplexity.search.problem import Problem
 from nncomplexity.words import python_numbers
 
 _ESSENCE = 0.9

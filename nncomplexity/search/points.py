@@ -16,7 +16,8 @@ from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import Constant, LowRank, Piece, decoded_together, narrow, overflows, paper_bytes
 from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, SVDCache, left_out, matrix_view, pays, ranks_leaving, symbols
 from nncomplexity.network import TensorSpec
-from nncomplexity.search.contract import Candidate, Found, Problem
+from nncomplexity.search.contract import Found
+from nncomplexity.search.problem import Candidate, Problem
 from nncomplexity.words import python_numbers
 
 _RECIPE = "bzip2"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nncomplexity.search.contract import UNIFORM, Found, Problem, UntilStopped, checked_budget
+from nncomplexity.search.contract import UNIFORM, Found, checked_budget
 from nncomplexity.search.points import Gauge, Points, checked_range
+from nncomplexity.search.problem import Problem
+from nncomplexity.search.stopping import UntilStopped
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 from nncomplexity.errors import InputError
 from nncomplexity.network import base_of
 from nncomplexity.search.constrained import load_optuna, quiet
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.points import Point
+from nncomplexity.search.problem import Problem
 from nncomplexity.words import error_line
 
 Measure = Callable[[float, float], Point]

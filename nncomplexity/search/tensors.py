@@ -8,9 +8,9 @@ from torch import Tensor
 from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
 from nncomplexity.network import Moment, TensorSpec
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.factorizations import Factorizations, Shape, latents_at
 from nncomplexity.search.latent import Latent
+from nncomplexity.search.problem import Problem
 
 _STEEP = 1e15
 """If the product of a tensor's largest number and largest gradient is above this, a descent ignores the gradient.

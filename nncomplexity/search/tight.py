@@ -24,13 +24,15 @@ from dataclasses import dataclass, replace
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.allocate import Allocate, Allocation, curves_of
 from nncomplexity.search.batches import Batches
-from nncomplexity.search.contract import Found, Problem, UntilStopped
+from nncomplexity.search.contract import Found
 from nncomplexity.search.descent import CHECKS, Conditions, Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.operating_points import OperatingPoints
+from nncomplexity.search.problem import Problem
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start, Starts
+from nncomplexity.search.stopping import UntilStopped
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 

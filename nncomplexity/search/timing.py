@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from nncomplexity.search.contract import Progress, StopSearch
+from nncomplexity.search.stopping import Progress, StopSearch
 from nncomplexity.words import checked_number
 
 

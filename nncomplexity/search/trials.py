@@ -12,7 +12,8 @@ from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.batches import Minibatch
-from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
+from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Found
+from nncomplexity.search.problem import Candidate, Problem
 from nncomplexity.search.tensors import Overlaid, Tensors
 
 _KEPT = 3

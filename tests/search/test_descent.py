@@ -17,12 +17,12 @@ from nncomplexity.file import Constant, dense, narrow
 from nncomplexity.network import GRADIENT_COST, Distortion, MeanLoss, TensorSpec, skeleton_of
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.blocks import Block, blocks_of
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.descent import CHECKS, Conditions, Cycle, Ended
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.forms import coded_bits
 from nncomplexity.search.initial import at_the_weights
 from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of, rounded
+from nncomplexity.search.problem import Problem
 from nncomplexity.search.rate import Rate
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start

@@ -15,7 +15,7 @@ from torch import Tensor
 from nncomplexity import Interrupt, estimate, load, rate_distortion
 from nncomplexity.cli import main
 from nncomplexity.search import FROM_OUTSIDE, Bayes, Quantize, StopSearch, Tight, unseen
-from nncomplexity.search.contract import UntilStopped
+from nncomplexity.search.stopping import UntilStopped
 
 WEIGHTS = {"w": torch.randn(24, 24, generator=torch.Generator().manual_seed(0)), "b": torch.ones(24)}
 INTERRUPTED = 130

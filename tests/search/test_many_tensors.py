@@ -20,11 +20,11 @@ from nncomplexity.network import Distortion
 from nncomplexity.network import distortion as distortion_module
 from nncomplexity.network.weights import TensorSpec, skeleton_of
 from nncomplexity.search.blocks import Block
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.factorizations import Factorizations, Shape, latents_at
 from nncomplexity.search.latent import coarse_of
 from nncomplexity.search.layouts import numbers
 from nncomplexity.search.points import CoarseGraining
+from nncomplexity.search.problem import Problem
 
 
 class Counting(TorchDispatchMode):

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 from nncomplexity import estimate, load, rate_distortion
 from nncomplexity.codecs import codec_named
 from nncomplexity.network import Distortion
-from nncomplexity.search import allocate, contract, layouts, tensors, tight
+from nncomplexity.search import Problem, allocate, layouts, problem, tensors, tight
 
 BUDGET = 90
 """Evaluations that are enough for a layout to show in the answer."""
@@ -111,7 +111,7 @@ def test_so_does_a_search_without_a_gradient() -> None:
 def test_and_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held once and decoded tensor by tensor, in another way: its file is as good."""
     weights, base, loss = adapted()
-    for module in (contract, tensors):
+    for module in (problem, tensors):
         monkeypatch.setattr(module, "large_network", lambda _: True)
     kernel, distance = separable()
     for report in (estimate(weights, loss, 0.1, relative_to=base, budget=BUDGET), estimate(kernel, distance, 0.1, budget=BUDGET)):
@@ -188,9 +188,9 @@ def test_pieces_of_a_tensor_are_not_divided_again(method: str) -> None:
     matrix = torch.zeros(64, 20)
     matrix[:4] = torch.randn(4, 20, generator=generator)
     with Distortion({"w": matrix}, lambda weights: (weights["w"] - matrix).square().sum()) as distortion:
-        problem = contract.Problem(distortion, codec_named("entropy"), 0)
-        assert list(layouts.layouts_of(problem)) == ["w"]
-        assert layouts.layouts_of(layouts.with_layouts(problem)) == {}
+        given = Problem(distortion, codec_named("entropy"), 0)
+        assert list(layouts.layouts_of(given)) == ["w"]
+        assert layouts.layouts_of(layouts.with_layouts(given)) == {}
     report = estimate({"w": matrix}, lambda weights: (weights["w"] - matrix).square().sum(), 0.1, method=method, budget=60)
     assert report.distortion <= 0.1
     assert 0 < report.bits < 4 * 20 * 16

@@ -12,10 +12,11 @@ from nncomplexity.codecs import Entropy
 from nncomplexity.file import Constant
 from nncomplexity.network import Distortion, MeanLoss
 from nncomplexity.search.batches import Batches
-from nncomplexity.search.contract import DESCENT, Problem
+from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.factorizations import COARSENESS
 from nncomplexity.search.initial import at_the_weights, farthest, farthest_ranks, lowest_ranks
 from nncomplexity.search.latent import candidate_of
+from nncomplexity.search.problem import Problem
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start, Starts
 from nncomplexity.search.tensors import Tensors
