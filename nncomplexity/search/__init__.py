@@ -26,7 +26,7 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `latent`: the continuous numbers behind a coarse tensor
 - `factorizations`: latents of a rank and a step size
 - `bases`: the bases in which factors are sparse: rotations of components, and waves
-- `bisection`: the first index at which a condition holds
+- `bisection`: the first or the last index at which a condition holds
 - `layouts`: which tensors need fewer numbers in blocks or in another folding
 - `fallback`: uniform quantization, and tensors without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions
@@ -34,6 +34,8 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search
 - `allocate`: bit allocation: a step size, a form and a rank for each tensor by the Lagrangian
+- `choices`: its choices, each measured once, and the best one within each ε
+- `local_steps`: its last stage: small changes of the best choice
 - `lagrangian`: which operating point each tensor takes for one λ
 - `operating_points`: the operating points of a tensor: bits and squared errors
 - `scans`: a matrix with many step sizes and of several ranks, with estimated bits and errors
