@@ -16,19 +16,17 @@ from benchmarks.cases import trained
 from benchmarks.cases.folding_networks import RECIPES, Adapter, multiplied_out, separable
 from benchmarks.cases.networks import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.cases.record import Record, machine
-from benchmarks.measuring import convergence, curve, families, foldings, scale, settings, step_cost, tight_vs_peers
+from benchmarks.measuring import convergence, families, foldings, scale, settings, step_cost, tight_vs_peers
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
 from benchmarks.reporting import comparison, docs
 from benchmarks.reporting import convergence as report_convergence
-from benchmarks.reporting import curve as report_curve
 from benchmarks.reporting import families as report_families
 from benchmarks.reporting import foldings as report_foldings
 from benchmarks.reporting import scale as report_scale
 from benchmarks.reporting.picture import draw
 from nncomplexity import estimate
-from nncomplexity.measure import DEFAULT_EPS
 from nncomplexity.network import skeleton_of
 from nncomplexity.search import Tight
 
@@ -279,31 +277,6 @@ def test_every_recorded_network_gave_its_loss_again() -> None:
     rows = comparison.read(comparison.RESULTS / "families.json")["rows"]
     assert [row["case"] for row in rows] == list(families.FAMILIES)
     assert all(row["exact"] and row["within"] and row["distortion"] <= row["eps"] for row in rows)
-
-
-def test_a_curve_is_compared_with_single_searches_and_told(case: Case) -> None:
-    eps = [4.0, 2.0, 1.0]
-    row = curve.compare(case, eps, 20)
-    assert sum(row["curve_evaluations"]) < sum(row["single_evaluations"])
-    content = {"rows": [{"case": case.name, "eps": eps, "budget": 20, **row}]}
-    assert f"| {row['curve_bytes'][0]:,} ({row['single_bytes'][0]:,}) |" in report_curve.curve(content).splitlines()[-1]
-
-
-def test_curves_of_several_budgets_are_told_by_mean_and_largest_ratio() -> None:
-    rows = [
-        {"case": "a", "budget": 400, "eps": [1, 0.1], "curve_bytes": [100, 40], "single_bytes": [100, 160]},
-        {"case": "a", "budget": 60, "eps": [1, 0.1], "curve_bytes": [90, 400], "single_bytes": [180, 200]},
-        # The ε of the default search have their own table.
-        {"case": "a", "budget": 400, "eps": list(DEFAULT_EPS), "curve_bytes": [7] * 12, "single_bytes": [1] * 12},
-    ]
-    cost = {"curve_evaluations": [1], "single_evaluations": [1], "curve_cpu_seconds": 1, "single_cpu_seconds": [1]}
-    assert "7 (1)" in report_curve.curve_default({"rows": [row | cost for row in rows]})
-    assert "7 (1)" not in report_curve.curve({"rows": [row | cost for row in rows]})
-    assert report_curve.curve_budgets({"rows": rows}).splitlines() == [
-        "| network | budget 60 | budget 400 |",
-        "| --- | ---: | ---: |",
-        "| a | 1.00; 2.00 at 0.1 | 0.50; 1.00 at 1 |",
-    ]
 
 
 @pytest.mark.parametrize("name", settings.SETTINGS)

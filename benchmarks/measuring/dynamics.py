@@ -4,7 +4,6 @@
 
 Trains the quick grokking run (examples/grokking) and measures every checkpoint with `tight` at several ε and budgets. Each file is
 then evaluated on all other checkpoints: `shared_bytes` is the smallest file within ε, from any checkpoint.
-With the smallest of the budgets, and with a third of it, searches are also measured with a warm start from the checkpoint before.
 Writes benchmarks/results/dynamics.json; `python -m benchmarks.reporting.docs` puts it into docs/.
 """
 
@@ -45,7 +44,7 @@ def measured(task: Task, checkpoints: Sequence[Path], eps: Sequence[float], meth
         for which, report in enumerate(found):
             others = [other[which] for other in reports]
             holding = [other for other in others if abs(other.coarse_loss - report.subject.loss) <= report.eps]
-            about = {"step": network.step, "start": "cold", "budget": method.budget, "eps": report.eps, "loss": report.subject.loss}
+            about = {"step": network.step, "budget": method.budget, "eps": report.eps, "loss": report.subject.loss}
             sizes = {"bytes": report.bits // 8, "shared_bytes": min(other.bits for other in holding) // 8}
             rows.append({**about, **sizes, "test_error": task.error(network.tensors, "test"), "evaluations": report.evaluations})
     return rows
