@@ -14,7 +14,6 @@ from nncomplexity.file import read
 from nncomplexity.measure import reports_json
 from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
-from nncomplexity.search.bases import quartimax
 from nncomplexity.search.factorizations import Factorizations, Shape, latents_at, ranks_that_pay
 from nncomplexity.search.latent import candidate_of, rounded
 from tests.cases import cross_entropy_of
@@ -219,15 +218,6 @@ def test_a_search_ends_where_no_move_is_left() -> None:
     report = estimate(weights, lambda w: (x @ w["w"].T + w["b"]).tanh().square().mean(), 1.0, budget=400)
     assert report.within
     assert report.evaluations < 400
-
-
-def test_quartimax_keeps_the_product_and_raises_the_fourth_powers() -> None:
-    torch.manual_seed(0)
-    sparse = torch.randn(40, 5, dtype=torch.float64) * (torch.rand(40, 5) < 0.2)
-    mixed = sparse @ torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
-    R = quartimax(mixed)
-    assert torch.allclose(R.T @ R, torch.eye(5, dtype=torch.float64))
-    assert ((mixed @ R) ** 4).sum() > 0.99 * (sparse**4).sum() > (mixed**4).sum()
 
 
 def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:

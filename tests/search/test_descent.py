@@ -433,7 +433,9 @@ def test_the_evaluations_that_a_search_may_take_include_those_of_all_starts(monk
         problem = Problem(distortion, Entropy(), 0)
         Tight().search(problem, [0.02])
         assert sum(steps) == 4096 + 2 * 1024  # of the start that goes on, and of two others
-        assert 0 <= Tight().expected(problem) - GRADIENT_COST * sum(steps) <= 250
+        assert (
+            Tight().expected(problem) == GRADIENT_COST * sum(steps) + 4 * 30 + 100
+        )  # measurements of four cycles, and bit allocation
 
 
 def test_candidates_are_those_of_the_file() -> None:

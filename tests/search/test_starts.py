@@ -14,8 +14,8 @@ from nncomplexity.network import Distortion, MeanLoss
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.factorizations import COARSENESS
-from nncomplexity.search.initial import at_the_weights, farthest, farthest_ranks, lowest_ranks
-from nncomplexity.search.latent import candidate_of
+from nncomplexity.search.initial import _rounded_to, at_the_weights, farthest, farthest_ranks, lowest_ranks
+from nncomplexity.search.latent import candidate_of, rounded
 from nncomplexity.search.problem import Problem
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start, Starts
@@ -283,3 +283,13 @@ def test_a_loss_that_cannot_be_divided_has_a_descent_within_the_budget_of_track(
     found = estimate(weights, loss, eps, budget=400)
     assert found.origin == "descent"
     assert found.bits < 0.7 * estimate(weights, loss, eps, method="allocate", budget=400).bits
+
+
+def test_a_number_begins_where_a_descent_rounds_it_to_the_symbol_of_the_choice() -> None:
+    """Within 0.45 of the symbol; a magnitude of 1 begins at 0.65, because the dead zone ends at 0.6."""
+    exact = torch.tensor([2.3, 2.9, 1.2, -3.9, 0.55, -0.5, 0.5, -0.7, 1.7])
+    symbols = torch.tensor([2.0, 2.0, 2.0, -3.0, 1.0, -1.0, 0.0, 0.0, 1.0])
+    expected = torch.tensor([2.3, 2.45, 1.55, -3.45, 0.65, -0.65, 0.45, -0.45, 1.45])
+    found = _rounded_to(symbols, exact)
+    assert torch.allclose(found, expected)
+    assert torch.equal(rounded(found), symbols)
