@@ -31,7 +31,7 @@ EPS, EFFORT = 0.05, 2048
 OFF = {"batch": 1200, "scale_rate": 0.0, "soft": 0.0, "response": 0.0, "integral": 0.0, "bound": 1e9}
 """Values that switch a part off: all examples in a step, step sizes that aren't learned, rounding that is complete from the first step on, the
 two parts of the controller, and its bound."""
-SETTINGS = tuple(field.name for field in fields(Tight) if field.name not in ("budget", "most", "gain"))
+SETTINGS = tuple(field.name for field in fields(Tight) if field.name not in ("budget", "most", "passes", "gain"))
 
 
 def changed(name: str, factor: float) -> Tight:

@@ -4,7 +4,11 @@ import math
 from dataclasses import dataclass
 
 from nncomplexity.errors import InputError
+from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.contract import checked_budget
+
+_FIRST_COST = 500.0
+"""The most evaluations of a first cycle. A loss that can't be divided would otherwise have no descent within the budget of `track`."""
 
 
 @dataclass(frozen=True)
@@ -12,9 +16,10 @@ class Settings:
     """What the search trades, one sentence each.
 
     Attributes:
-        budget: loss evaluations for each ε, a gradient counting three; None searches for `most` steps at most.
+        budget: loss evaluations for each ε, a gradient counting three; None searches for `most` steps or `passes`.
         first: steps of the first cycle; fewer where steps are expensive. Fewer end beyond ε more often; more delay the first answer.
         most: steps of the start that goes on, in a search without a budget. More give smaller files and take longer.
+        passes: how often these steps see each example, at least: with many examples `most` steps are few passes over them.
         gain: the share of the bits that a doubling of the effort must save, or else the search has converged.
         batch: examples of a step, where the loss can be divided. Fewer are faster, and tell the distortion less well.
         learning_rate: Adam's rate at its peak, in step sizes. A lower one needs more steps; a higher one strays from ε.
@@ -31,6 +36,7 @@ class Settings:
     budget: float | None = None
     first: int = 512
     most: int = 4096
+    passes: int = 64
     gain: float = 0.03
     batch: int = 256
     learning_rate: float = 0.25
@@ -44,10 +50,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.budget is not None:
             object.__setattr__(self, "budget", checked_budget(self.budget, least=1))
-        for name in ("first", "most", "batch"):
+        for name, least in (("first", 1), ("most", 1), ("batch", 1), ("passes", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
         for name in ("gain", "learning_rate", "scale_rate", "response", "integral"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -57,3 +63,14 @@ class Settings:
                 "settings: expected target in (0, 1], soft in [0, 1] and bound of at least 1, got "
                 f"{self.target!r}, {self.soft!r} and {self.bound!r}"
             )
+
+    def first_cycle(self, share: float) -> int:
+        """The steps of the first cycle, if a step takes this share of the examples: `first`, halved until the cycle isn't too expensive."""
+        steps = self.first
+        while steps > 1 and GRADIENT_COST * share * steps > _FIRST_COST:
+            steps //= 2
+        return steps
+
+    def longest(self, share: float) -> int:
+        """The steps of the start that goes on, in a search without a budget whose steps take this share of the examples."""
+        return max(self.most, math.ceil(self.passes / share))

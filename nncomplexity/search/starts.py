@@ -93,9 +93,10 @@ class Starts:
 
     def _of_low_rank(self) -> Start | None:
         """Factors of the lowest ranks that cost a few ε, in the coarsest step sizes that cost about twice as much."""
-        unrounded = self._settings.soft * self._settings.first
-        if self._trials.left < GRADIENT_COST * self._batches.share * unrounded:
-            return None  # no candidate would come of the decompositions
+        # Factors begin farther from ε than bit allocation's choice, and need more steps to come within: more than a short first cycle has.
+        needed = self._settings.soft * self._settings.first
+        if self._trials.left < GRADIENT_COST * self._batches.share * needed:
+            return None
         ranks = lowest_ranks(self._trials, self._batches, self._most(farthest_ranks))
         return self._coarse(ranks) if ranks else None
 

@@ -11,9 +11,9 @@ It has an answer from the first evaluations on and makes it smaller:
    If it ends beyond ε, it is tried once more with a smaller λ at its begin.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
-Without a budget the search stops after `most` steps of a start, or earlier after two doublings in a row that saved less than `gain` of the
-bits. What it does doesn't depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is
-searched by uniform quantization and bit allocation.
+Without a budget the search stops after `most` steps of a start, with many examples after `passes` over them, or earlier after two doublings in
+a row that saved less than `gain` of the bits. What it does doesn't depend on the budget but for where it ends: a larger one never gives a
+larger file. A loss without a gradient is searched by uniform quantization and bit allocation.
 """
 
 import functools
@@ -40,8 +40,6 @@ _STARTS = 3
 """The most starts of a search: at bit allocation's choice, at factors, and at the weights."""
 _TRIED = 2
 """The steps for which every start is tried, in lengths of the first cycle. After half as many the better start is often behind."""
-_FIRST_COST = 500.0
-"""The most evaluations of a first cycle. A loss that can't be divided would otherwise have no descent within the budget of `track`."""
 _JUDGED = 8
 """The least number of steps of a search that has converged, in lengths of the first cycle. Before, doublings that save nothing are often
 followed by one that saves a tenth to a half."""
@@ -91,7 +89,7 @@ class Tight(Settings):
         """Evaluations that a search without a budget may take."""
         share = Batches(problem.distortion, self.batch, problem.seed).share
         # One start goes on. The others have been tried for as many steps as it had before.
-        steps = self.most + (_STARTS - 1) * _TRIED * self.first
+        steps = self.longest(share) + (_STARTS - 1) * _TRIED * self.first
         return GRADIENT_COST * share * steps + 4 * CHECKS + _for_allocation(self, share)
 
 
@@ -117,7 +115,7 @@ class Search:
         self._curves = curves or (lambda: curves_of(trials.problem, trials.tensors))
         self._fallback = Fallback(trials)
         self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
-        self._first = _first_steps(settings, self._batches.share)
+        self._first = settings.first_cycle(self._batches.share)
         self.last_gain: float | None = None
         self.converged = False
         self._allocation: Allocation | None = None
@@ -151,7 +149,7 @@ class Search:
         if not self._trials.by_descent(self._eps):
             self._refine(_for_allocation(self._settings, self._batches.share))
         if best is not None:
-            self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
+            self._cycles(best, tried, self._settings.longest(self._batches.share) if self._settings.budget is None else None)
 
     def _starts(self) -> Starts:
         return Starts(self._settings, self._trials, self._conditions, self._batches, self._allocation)
@@ -220,14 +218,6 @@ class Search:
             if ended.distortion <= self._eps:  # within ε on its batches, but not on all examples: the batches are too small
                 self._batches = self._batches.doubled()
         return ended.within
-
-
-def _first_steps(settings: Settings, share: float) -> int:
-    """The steps of the first cycle, where a step takes this share of the examples: `first`, halved until the cycle isn't too expensive."""
-    steps = settings.first
-    while steps > 1 and GRADIENT_COST * share * steps > _FIRST_COST:
-        steps //= 2
-    return steps
 
 
 def _for_allocation(settings: Settings, share: float) -> float:

@@ -148,6 +148,7 @@ def test_searches_for_many_eps_that_are_stopped_have_the_answer_of_the_smallest_
     ("settings", "words"),
     [
         ({"first": 0}, r"^first: expected a whole number of at least 1, got 0$"),
+        ({"passes": -1}, r"^passes: expected a whole number of at least 0, got -1$"),
         ({"gain": float("inf")}, r"^gain: expected a finite number of at least 0, got inf$"),
         (
             {"target": 1.5},

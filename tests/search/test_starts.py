@@ -20,7 +20,7 @@ from nncomplexity.search.problem import Problem
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.starts import Start, Starts
 from nncomplexity.search.tensors import Tensors
-from nncomplexity.search.tight import Search, _first_steps
+from nncomplexity.search.tight import Search
 from nncomplexity.search.trials import Kept, Trials
 from tests.cases import two_layers
 
@@ -274,7 +274,14 @@ def test_each_matrix_has_its_lowest_rank_that_costs_little(
 
 @pytest.mark.parametrize(("share", "steps"), [(1.0, 128), (0.5, 256), (0.32, 512), (0.01, 512)])
 def test_the_first_cycle_is_shorter_where_steps_are_expensive(share: float, steps: int) -> None:
-    assert _first_steps(Settings(), share) == steps
+    assert Settings().first_cycle(share) == steps
+
+
+@pytest.mark.parametrize(
+    ("share", "settings", "steps"), [(1.0, {}, 4096), (1 / 64, {}, 4096), (1 / 200, {}, 12800), (1 / 200, {"passes": 0}, 4096)]
+)
+def test_many_examples_are_seen_often(share: float, settings: dict[str, int], steps: int) -> None:
+    assert Settings(**settings).longest(share) == steps
 
 
 @pytest.mark.parametrize("eps", [0.05, 0.3])
