@@ -7,6 +7,7 @@ inputs of layers can be recorded, weights are then rounded with compensated erro
 larger by a common factor, found by bisection in the same way. Local steps (`nncomplexity.search.local_steps`) spend the rest of the budget.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -36,7 +37,7 @@ _ROUGH = 0.1
 _OVERHEAD = 1 << 12
 """The cost of counting a tensor's bits apart from its symbols, as a number of symbols."""
 _LEAST, _HUGE = 1e-4, 1e300
-"""Measured distortions are clipped to this range, as shares of ε."""
+"""The least and the largest distortion of a low rank that sensitivities are computed from, the least as a share of ε."""
 _PROBED, _NEAREST = 40, 60
 """Evaluations for sensitivities, and for all stages before errors are compensated, if they can be. They don't depend on the budget, so that a
 search with a larger budget continues one with a smaller budget.
@@ -199,8 +200,10 @@ class Allocation:
                     coarse = {curves[index].spec: curves[index].piece(points[index], _FINE) for index in factored}
                     over = {spec.name: piece.decode(spec, device) for spec, piece in coarse.items()}
                     cost = abs(self._trials.change(over, self._sample))
-                    # All tensors of a group get one cost, because they were measured together.
-                    corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
+                    # A loss that is no finite number says nothing of how the distortion grows: the noise's sensitivity stays.
+                    if math.isfinite(cost):
+                        # All tensors of a group get one cost, because they were measured together.
+                        corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
         return corrected
 
     def _bisect(self, eps: float, c: Floats, gap: float = 0.0) -> None:

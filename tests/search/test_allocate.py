@@ -1,5 +1,6 @@
 """Bit allocation: its parts against closed forms, and networks with known answers."""
 
+import math
 from itertools import pairwise, product
 
 import numpy as np
@@ -216,6 +217,29 @@ def test_sensitivities_of_a_sample_cost_little_and_lead_to_as_small_a_file() -> 
     (bits, spent), (bits_of_part, spent_of_part) = found
     assert spent_of_part < 0.7 * spent
     assert bits_of_part < 1.1 * bits
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_a_low_rank_without_a_finite_loss_leaves_sensitivities_as_they_are(lost: float) -> None:
+    weights = {"w": torch.randn(20, 3, generator=generator()) @ torch.randn(3, 30, generator=generator(1))}
+    weights["w"] += 0.1 * torch.randn(20, 30, generator=generator(2))
+
+    def loss(given):
+        full = torch.linalg.matrix_rank(given["w"]) == 20
+        return (given["w"] - weights["w"]).square().mean().item() if full else lost
+
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy())
+        tensors = Tensors(problem)
+        trials = Trials(problem, tensors, [0.01], 100)
+        allocation = Allocation(Allocate(), trials, curves_of(problem, tensors), Minibatch(None, distortion.original))
+        allocation.run(0.01)
+        best, before = allocation._choices.best(0.01), trials.spent
+        assert best is not None
+        corrected = allocation._of_low_rank(0.01, best)
+        assert np.isfinite(corrected).all()
+        assert np.array_equal(corrected[:, 2], corrected[:, 0])  # that of noise
+        assert trials.spent > before  # it was measured
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 50])
