@@ -63,15 +63,15 @@ def measured(case: Case, rank: int, steps: int) -> Row:
     settings = Tight()
     with Distortion(case.weights, case.loss_fn) as distortion, ExitStack() as patches:
         problem = Problem(distortion, Entropy(), 0)
-        trials = Trials(problem, Tensors(problem), [EPS], math.inf)
+        trials = Trials(problem, Tensors(problem), EPS, math.inf)
         batches = Batches(distortion, settings.batch, 0)
         moved = [spec.name for spec in trials.tensors.with_gradient()]
         alone = [autograd_seconds(case, moved, batches) for _ in range(steps)]
         latents = at_the_weights(trials, COARSENESS, dict.fromkeys(moved, rank))
         for owner, name in TIMED:
             patches.enter_context(patch.object(owner, name, timed(getattr(owner, name), times[name])))
-        fixed = Fallback(trials).without_gradient(trials.limit(EPS))
-        Cycle(trials, settings, Conditions(EPS, fixed=fixed), latents, batches, steps).run()
+        fixed = Fallback(trials).without_gradient()
+        Cycle(trials, settings, Conditions(fixed=fixed), latents, batches, steps).run()
     # The slopes of the rate are computed in few of the steps.
     parts = {name: median(times[name]) * len(times[name]) / len(times["_step"]) for name in PARTS}
     gradient, step = median(times["gradient"]), median(times["_step"])

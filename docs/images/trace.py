@@ -75,7 +75,7 @@ def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight |
         def _measure(self, bias: float = 0.0) -> float:
             distortion = super()._measure(bias)
             trace.candidates.append((trace.steps, round(distortion / eps, 4)))
-            if math.isfinite(best := self._trials.best(eps)):
+            if math.isfinite(best := self._trials.best):
                 trace.best.append((trace.steps, round(best)))
             return distortion
 

@@ -30,11 +30,11 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 - `layouts`: which tensors need fewer numbers in blocks or in another folding
 - `fallback`: uniform quantization, and tensors without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions
-- `trials`: the candidates of a search: measured, kept for every ε that they are within, and measured again at the end
+- `trials`: the candidates of a search: measured, kept if they are within ε, and the answer measured again at the end
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search
 - `allocate`: bit allocation: a step size, a form and a rank for each tensor by the Lagrangian
-- `choices`: its choices, each measured once, and the best one within each ε
+- `choices`: its choices, each measured once, and the best one within ε
 - `local_steps`: its last stage: small changes of the best choice
 - `lagrangian`: which operating point each tensor takes for one λ
 - `operating_points`: the operating points of a tensor: bits and squared errors

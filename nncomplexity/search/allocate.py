@@ -83,12 +83,12 @@ class Allocate:
         for done, value in enumerate(eps):
             if problem.deadline:
                 problem.deadline.share(len(eps) - done)
-            trials = Trials(problem, tensors, [value], self.budget)
+            trials = Trials(problem, tensors, value, self.budget)
             with UntilStopped(problem.progress) as search:
                 allocation = Allocation(self, trials, curves, Minibatch(None, problem.distortion.original))
-                allocation.run(value)
-                allocation.refine(value)
-            found.append(trials.found(search.stopped)[0])
+                allocation.run()
+                allocation.refine()
+            found.append(trials.found(search.stopped))
         return found
 
 
@@ -114,63 +114,57 @@ class Allocation:
         self._choices = Choices(trials, self._lagrangian)
         self._specs = [curve.spec for curve in curves]
         self._groups = groups_of(self._specs, method.groups)
-        self._last: Floats | None = None
 
-    def run(self, eps: float) -> None:
-        """Allocate with equal sensitivities, then with measured ones; then compensate errors. Another ε uses the same sensitivities."""
+    def run(self) -> None:
+        """Allocate with equal sensitivities, then with measured ones; then compensate errors."""
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
             return
         moments = self._trials.tensors.moments if self._trials.left >= 1 else {}
         with self._trials.at_most(_NEAREST if moments else self._trials.left):
-            if self._last is None:
-                self._with_sensitivities(eps, _PROBED if moments else self._trials.left)
-            else:
-                self._bisect(eps, self._last)
-        best = self._choices.best(eps)
+            self._with_sensitivities(_PROBED if moments else self._trials.left)
+        best = self._choices.best
         if moments and best is not None:
-            self._compensate(eps, best, moments)
+            self._compensate(best, moments)
         self._trials.weigh()
 
-    def _with_sensitivities(self, eps: float, most: float) -> None:
+    def _with_sensitivities(self, most: float) -> None:
         """Choices with measured sensitivities, for which this number of evaluations may be spent at most."""
-        sensitivities = Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps), self._sample)
+        sensitivities = Sensitivities(self._trials, self._specs, self._groups, self._trials.limit, self._sample)
         # With equal sensitivities first, so that there is an answer if the budget ends while they are measured.
-        self._bisect(eps, sensitivities.equal(), _ROUGH)
+        self._bisect(sensitivities.equal(), _ROUGH)
         with self._trials.at_most(most):
-            self._last = sensitivities.measured()
-        self._bisect(eps, self._last)
-        best = self._choices.best(eps)
+            c = sensitivities.measured()
+        self._bisect(c)
+        best = self._choices.best
         if best is not None:
-            self._last = self._of_low_rank(eps, best)
-            self._bisect(eps, self._last)
+            self._bisect(self._of_low_rank(best))
 
-    def refine(self, eps: float) -> None:
+    def refine(self) -> None:
         """Shorter step sizes, then local steps until the budget is spent.
 
         A large network has so many tensors and step sizes that λ alone comes near ε.
         """
         if not self._trials.tensors.large:
-            LocalSteps(self._choices, self._groups, self._method.spread, self._method.gain).run(eps)
+            LocalSteps(self._choices, self._groups, self._method.spread, self._method.gain).run()
 
-    def _compensate(self, eps: float, best: Best, moments: Mapping[str, Moment]) -> None:
+    def _compensate(self, best: Best, moments: Mapping[str, Moment]) -> None:
         """Round the best choice with compensated errors, with the largest common factor of the step sizes that is within ε."""
         self._choices.compensate(moments)
         # Ratios of one factor, because what a step size costs depends on its ratio to the best one.
         scales = np.geomspace(1, _LARGEST_SCALE, (_FEW_SCALES if self._trials.tensors.large else _SCALES) + 1)[1:]
-        self._search([replace(best.choice, scale=scale) for scale in scales.tolist()], best.c, eps, None)
+        self._search([replace(best.choice, scale=scale) for scale in scales.tolist()], best.c, None)
 
-    def coarser(self, eps: float, distortion: float) -> dict[str, CoarseTensor]:
+    def coarser(self, distortion: float) -> dict[str, CoarseTensor]:
         """The choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
 
         Args:
-            eps: ε.
             distortion: the most, on the sample.
 
         Returns:
             Its tensors by first name; empty where nothing is within ε.
         """
-        best = self._choices.best(eps)
+        best = self._choices.best
         if best is None:
             return {}
         choice, c = best
@@ -184,7 +178,7 @@ class Allocation:
         # From coarse to fine, so the first choice that is near enough is the coarsest.
         return pieces(_COARSER[first_that(near, len(_COARSER))])
 
-    def _of_low_rank(self, eps: float, best: Best) -> Floats:
+    def _of_low_rank(self, best: Best) -> Floats:
         """Sensitivities of the best choice, with those to the part that a low rank leaves out.
 
         The latter are measured on the points with the least Lagrangian.
@@ -203,25 +197,24 @@ class Allocation:
                     # A loss that is no finite number says nothing of how the distortion grows: the noise's sensitivity stays.
                     if math.isfinite(cost):
                         # All tensors of a group get one cost, because they were measured together.
-                        corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
+                        corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * self._trials.eps) / error
         return corrected
 
-    def _bisect(self, eps: float, c: Floats, gap: float = 0.0) -> None:
+    def _bisect(self, c: Floats, gap: float = 0.0) -> None:
         """Search along λ, from the λ that predicts ε."""
         path = self._lagrangian.path(c)
-        self._search(path, c, eps, int(np.searchsorted(path.distortions, self._trials.limit(eps))), gap)
+        self._search(path, c, int(np.searchsorted(path.distortions, self._trials.limit)), gap)
 
-    def _search(self, path: Sequence[Choice], c: Floats, eps: float, place: int | None, gap: float = 0.0) -> None:
+    def _search(self, path: Sequence[Choice], c: Floats, place: int | None, gap: float = 0.0) -> None:
         """Find the last choice of a path that is within ε, first by its distortion on the sample, then on all examples.
 
         Args:
             path: choices, from the least distortion to the largest.
             c: sensitivities.
-            eps: ε.
             place: where it is expected, to begin there; None to bisect the whole path.
             gap: the share by which the bits of the choice and of the next one may differ.
         """
-        limit, bits = self._trials.limit(eps), self._lagrangian.bits
+        limit, bits = self._trials.limit, self._lagrangian.bits
 
         def enough(within: int, beyond: int) -> bool:
             if self._trials.left < 1:

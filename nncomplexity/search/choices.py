@@ -1,4 +1,4 @@
-"""The choices of the Lagrangian as candidates of a search: their coarse tensors, their bits, their distortions, and the best within each ε."""
+"""The choices of the Lagrangian as candidates of a search: their coarse tensors, their bits, their distortions, and the best within ε."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from nncomplexity.search.trials import Trials
 
 
 class Best(NamedTuple):
-    """The smallest choice within some ε.
+    """The smallest choice within ε.
 
     Attributes:
         choice: the choice.
@@ -38,12 +38,13 @@ class Choices:
     Attributes:
         trials: the same.
         lagrangian: the same.
+        best: the smallest choice within ε so far; None if there is none.
     """
 
     def __init__(self, trials: Trials, lagrangian: Lagrangian) -> None:
         self.trials, self.lagrangian = trials, lagrangian
+        self.best: Best | None = None
         self._measured: dict[bytes, float] = {}
-        self._best: dict[float, Best] = {}
         self._entropies: dict[tuple[int, int, int], float | None] = {}
         self._rounding = Rounding({})
 
@@ -51,16 +52,12 @@ class Choices:
         """Compensate the errors of choices with a scale from now on, for inputs with these moments, by first name of the weights."""
         self._rounding = Rounding(moments, lean=self.trials.tensors.large)
 
-    def best(self, eps: float) -> Best | None:
-        """The smallest choice within ε; None if there is none."""
-        return self._best.get(eps)
-
     def is_measured(self, choice: Choice) -> bool:
         """Whether the distortion of a choice is known, so that it costs no evaluation."""
         return choice.key in self._measured
 
     def distortion(self, choice: Choice, c: Floats) -> float:
-        """The measured distortion of a choice. Each is measured once, and kept for each ε within which it is the best one so far.
+        """The measured distortion of a choice. Each is measured once, and kept if it is the best one within ε so far.
 
         Args:
             choice: the choice.
@@ -72,19 +69,17 @@ class Choices:
         if choice.key not in self._measured:
             if self.trials.left < 1:
                 return math.inf
-            pieces, before = self.pieces(choice), {eps: self.trials.best(eps) for eps in self.trials.kept}
+            pieces, before = self.pieces(choice), self.trials.best
             # In a large network counting bits takes longer than the loss, so estimates decide which candidate is the smaller.
             bits = self._estimate(choice, pieces) if self.trials.tensors.large else None
             origin = ALLOCATION if choice.scale is None else COMPENSATED
             distortion = self._measured[choice.key] = self.trials.measure(pieces, origin, bits)
-            for eps in self.trials.kept:
-                if choice.scale is None:
-                    best = self._best.get(eps)
-                    smaller = best is None or self.lagrangian.bits(choice) < self.lagrangian.bits(best.choice)
-                else:  # the bits of the symbols aren't known before they are counted
-                    smaller = self.trials.best(eps) < before[eps]
-                if distortion <= self.trials.limit(eps) and smaller:
-                    self._best[eps] = Best(choice, c)
+            if choice.scale is None:
+                smaller = self.best is None or self.lagrangian.bits(choice) < self.lagrangian.bits(self.best.choice)
+            else:  # the bits of the symbols aren't known before they are counted
+                smaller = self.trials.best < before
+            if distortion <= self.trials.limit and smaller:
+                self.best = Best(choice, c)
         return self._measured[choice.key]
 
     def pieces(self, choice: Choice) -> dict[str, CoarseTensor]:

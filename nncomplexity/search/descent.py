@@ -52,12 +52,10 @@ class Conditions:
     """What the cycles of one search have in common.
 
     Attributes:
-        eps: ε.
         zero: the distortion of all weights zero.
         fixed: coarse tensors that don't move, in addition to those that no search changes.
     """
 
-    eps: float
     zero: float = math.inf
     fixed: Mapping[str, Piece] = field(default_factory=dict)
 
@@ -101,7 +99,7 @@ class Cycle:
         steps: int,
     ) -> None:
         self._trials, self._settings, self._latents, self._batches, self._steps = trials, settings, latents, batches, steps
-        self._eps, self._fixed = conditions.eps, dict(conditions.fixed)
+        self._eps, self._fixed = trials.eps, dict(conditions.fixed)
         self._dual = Dual(settings, self._eps, steps, zero=conditions.zero)
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
@@ -219,7 +217,7 @@ class Cycle:
         return distortion
 
     def _is_within(self, distortion: float) -> bool:
-        return distortion <= self._trials.limit(self._eps)
+        return distortion <= self._trials.limit
 
     def _calibrate(self, distortion: float) -> None:
         """Tell the dual variable the distortion of the candidate, which is what has to be within ε."""

@@ -33,16 +33,16 @@ class Fallback:
         self._grid_bits: dict[int, float] = {}
         self._measured: set[int] = set()
 
-    def early(self, eps: float) -> None:
+    def early(self) -> None:
         """A first answer if the time is limited: every tensor dense, with ever finer step sizes until it is within ε."""
         if self.trials.problem.deadline is None:
             return
         for coarseness in _EARLY:
-            if self.trials.measure(self._coarse(self.tensors.moving, coarseness)) <= self.trials.limit(eps):
+            if self.trials.measure(self._coarse(self.tensors.moving, coarseness)) <= self.trials.limit:
                 return
 
-    def without_gradient(self, limit: float) -> dict[str, Piece]:
-        """Tensors without a gradient: zero if the loss doesn't need them, otherwise quantized so that they take a share of `limit` at most."""
+    def without_gradient(self) -> dict[str, Piece]:
+        """Tensors without a gradient: zero if the loss doesn't need them, otherwise quantized so that they take a share of ε at most."""
         silent = self.tensors.without_gradient()
 
         def quantized(index: int) -> dict[str, Piece]:
@@ -53,7 +53,7 @@ class Fallback:
                 return False
             distortion = self.trials.distortion
             decoded = distortion.weights | decoded_together(silent, [coarse[spec.name] for spec in silent], distortion.device)
-            return abs(distortion.loss(decoded) - distortion.original) <= share * limit
+            return abs(distortion.loss(decoded) - distortion.original) <= share * self.trials.limit
 
         # Most of them, such as counters and unused buffers, don't change the loss at all.
         gone: dict[str, Piece] = {spec.name: Constant(0) for spec in silent}
@@ -65,18 +65,18 @@ class Fallback:
         """These tensors, dense, in steps of so many typical weights."""
         return candidate_of(on_grid(self.tensors.latents(specs, coarseness)))
 
-    def first_answer(self, eps: float) -> float:
+    def first_answer(self) -> float:
         """All weights zero; then uniform quantization with the coarsest of Algorithm 2's step sizes that a bisection finds within ε.
 
         Returns:
             The distortion of all weights zero.
         """
-        limit = self.trials.limit(eps)
+        limit = self.trials.limit
         zero = self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
         first_that(lambda index: self._measure(index) <= limit, len(self._steps))
         return zero
 
-    def quantize(self, eps: float) -> None:
+    def quantize(self) -> None:
         """Algorithm 2, as far as it can improve the answer: all its step sizes whose file would be smaller than the best. This needs no loss.
 
         The finest step sizes come first, because they are the likeliest to be within ε. This ends when the budget is spent or when nothing is
@@ -84,7 +84,7 @@ class Fallback:
         """
         if self.trials.left < 1:
             return  # counting bits takes time, too
-        smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), len(self._steps))
+        smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best, len(self._steps))
         for index in range(smaller - 1, -1, -1):
             if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
                 break  # the coarsest step size leaves nothing, or almost nothing
@@ -100,7 +100,7 @@ class Fallback:
         return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
 
     def _bits_at(self, index: int) -> float:
-        """Bits of the network with one of Algorithm 2's step sizes, computed once for all ε."""
+        """Bits of the network with one of Algorithm 2's step sizes, computed once."""
         return self._bits_of(index, None)
 
     def _bits_of(self, index: int, tensors: Sequence[CoarseTensor] | None) -> float:

@@ -22,7 +22,7 @@ class LocalSteps:
     """The local steps of one search.
 
     Args:
-        choices: measures choices, and has the best one within each ε.
+        choices: measures choices, and has the best one within ε.
         groups: the tensors that have one sensitivity together, as indices.
         spread: the standard deviation of the logarithm of the factors by which steps change sensitivities.
         gain: a step is measured only if it is expected to save at least this share of the bits.
@@ -32,27 +32,27 @@ class LocalSteps:
         self._choices, self._groups, self._spread, self._gain = choices, groups, spread, gain
         self._trials, self._lagrangian = choices.trials, choices.lagrangian
 
-    def run(self, eps: float) -> None:
+    def run(self) -> None:
         """Shorter step sizes, then choices for other sensitivities, until the budget is spent or no new choice is found."""
-        self._shorten(eps)
-        self._vary(eps)
+        self._shorten()
+        self._vary()
 
-    def _shorten(self, eps: float) -> None:
+    def _shorten(self) -> None:
         """Fewer mantissa bits for the step sizes of the best choice, as long as it stays within ε and the saving is worth an evaluation."""
-        while (best := self._choices.best(eps)) is not None and best.choice.precision and self._trials.left >= 1:
+        while (best := self._choices.best) is not None and best.choice.precision and self._trials.left >= 1:
             shorter = replace(best.choice, precision=best.choice.precision - 1)
             worth = self._lagrangian.bits(shorter) <= (1 - self._gain) * self._lagrangian.bits(best.choice)
-            if not worth or self._choices.distortion(shorter, best.c) > self._trials.limit(eps) or self._choices.best(eps) is best:
+            if not worth or self._choices.distortion(shorter, best.c) > self._trials.limit or self._choices.best is best:
                 break
 
-    def _vary(self, eps: float) -> None:
+    def _vary(self) -> None:
         """Choices of fewer bits, for sensitivities that differ at random from those of the best choice.
 
         The saving that is tried grows after a success and shrinks after a failure.
         """
         generator = np.random.default_rng(self._trials.problem.seed)
         gain, idle = 16 * self._gain, 0
-        while (best := self._choices.best(eps)) is not None and self._trials.left >= 1:
+        while (best := self._choices.best) is not None and self._trials.left >= 1:
             factors = np.ones((len(self._lagrangian.curves), 1))
             for group in self._groups:
                 # One factor for a group: its tensors have one sensitivity, and so one error of it.
@@ -67,7 +67,7 @@ class LocalSteps:
                     break
             else:
                 idle = 0
-                within = self._choices.distortion(choice, c) <= self._trials.limit(eps)
+                within = self._choices.distortion(choice, c) <= self._trials.limit
                 gain = 1.5 * gain if within else max(0.8 * gain, self._gain)
 
     def _smaller(self, c: Floats, multiplier: float, wanted: float) -> Choice | None:

@@ -68,7 +68,7 @@ class Starts:
         self, settings: Settings, trials: Trials, conditions: Conditions, batches: Batches, allocation: Allocation | None
     ) -> None:
         self._settings, self._trials, self._batches, self._allocation = settings, trials, batches, allocation
-        self._conditions, self._limit = conditions, trials.limit(conditions.eps)
+        self._conditions = conditions
 
     def in_order(self) -> Iterator[Start]:
         """All starts, that with the smallest file first; the weights last, if they are needed."""
@@ -88,7 +88,7 @@ class Starts:
         """The weights in the forms and step sizes that bit allocation chooses at about ε; where it isn't tried, in coarse step sizes."""
         if self._allocation is None:
             return self._coarse()
-        coarse = self._allocation.coarser(self._conditions.eps, FARTHEST_CHOICE * self._limit)
+        coarse = self._allocation.coarser(FARTHEST_CHOICE * self._trials.limit)
         return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
 
     def _of_low_rank(self) -> Start | None:
@@ -102,7 +102,7 @@ class Starts:
 
     def _of_weights(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
-        return None if self._allocation is None or self._trials.by_descent(self._conditions.eps) else self._coarse()
+        return None if self._allocation is None or self._trials.by_descent else self._coarse()
 
     def _coarse(self, ranks: Ranks = DENSE) -> Start:
         """The weights, or factors of these ranks, in the coarsest step sizes that cost a few ε."""
@@ -112,7 +112,7 @@ class Starts:
 
     def _most(self, distance: Callable[[float, float], float]) -> float:
         """The largest distortion of a start by one of the two functions."""
-        return distance(self._limit, self._conditions.zero)
+        return distance(self._trials.limit, self._conditions.zero)
 
     def _begin(self, make: Callable[[float], list[Latent]]) -> Start:
         def jittery(finer: float) -> list[Latent]:

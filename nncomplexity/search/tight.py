@@ -74,15 +74,15 @@ class Tight(Settings):
         for done, value in enumerate(ordered := sorted(set(eps))):
             if problem.deadline:
                 problem.deadline.share(len(ordered) - done)
-            trials = Trials(problem, tensors, [value], self.budget or math.inf, self.expected(problem))
-            found[value] = self._found(trials, curves, value)
+            trials = Trials(problem, tensors, value, self.budget or math.inf, self.expected(problem))
+            found[value] = self._found(trials, curves)
         return [found[value] for value in eps]
 
-    def _found(self, trials: Trials, curves: "Curves", eps: float) -> Found:
-        search = Search(self, trials, eps, curves)
+    def _found(self, trials: Trials, curves: "Curves") -> Found:
+        search = Search(self, trials, curves)
         with UntilStopped(trials.problem.progress) as until:
             search.run()
-        found = trials.found(until.stopped)[0]
+        found = trials.found(until.stopped)
         return replace(found, last_gain=search.last_gain, converged=search.converged and not until.stopped)
 
     def expected(self, problem: Problem) -> float:
@@ -102,7 +102,6 @@ class Search:
     Args:
         settings: its settings.
         trials: where candidates are measured and kept.
-        eps: ε.
         curves: a function that gives the operating points of all tensors that may change, for bit allocation; by default computed anew.
 
     Attributes:
@@ -110,8 +109,8 @@ class Search:
         converged: whether that was less than the setting `gain`.
     """
 
-    def __init__(self, settings: Settings, trials: Trials, eps: float, curves: Curves | None = None) -> None:
-        self._settings, self._trials, self._eps = settings, trials, eps
+    def __init__(self, settings: Settings, trials: Trials, curves: Curves | None = None) -> None:
+        self._settings, self._trials = settings, trials
         self._curves = curves or (lambda: curves_of(trials.problem, trials.tensors))
         self._fallback = Fallback(trials)
         self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
@@ -119,34 +118,34 @@ class Search:
         self.last_gain: float | None = None
         self.converged = False
         self._allocation: Allocation | None = None
-        self._conditions = Conditions(eps)
+        self._conditions = Conditions()
 
     def run(self) -> None:
         """All stages; progress may end them."""
-        trials, fallback, eps = self._trials, self._fallback, self._eps
+        trials, fallback = self._trials, self._fallback
         # A search that is stopped before it has begun takes no evaluation; a limit on time allows one.
         if trials.problem.deadline is None:
             trials.report("starting")
-        fallback.early(eps)
-        zero = fallback.first_answer(eps)
+        fallback.early()
+        zero = fallback.first_answer()
         has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
         self._allocation = self._allocate(has_gradient)
         if has_gradient:
-            self._conditions = Conditions(eps, zero, fallback.without_gradient(trials.limit(eps)))
+            self._conditions = Conditions(zero, fallback.without_gradient())
             self._descend()
         else:
             self._refine(_WITHOUT_GRADIENT)
-        fallback.quantize(eps)
+        fallback.quantize()
 
     def _descend(self) -> None:
         """Try each start, and go on from the one that has led to the smallest file."""
         best, tried = None, _TRIED * self._settings.first
         for start in self._starts().in_order():
-            before = self._trials.best(self._eps)
+            before = self._trials.best
             self._cycles(start, 0, tried)
-            if best is None or self._trials.best(self._eps) < before:
+            if best is None or self._trials.best < before:
                 best = start
-        if not self._trials.by_descent(self._eps):
+        if not self._trials.by_descent:
             self._refine(_for_allocation(self._settings, self._batches.share))
         if best is not None:
             self._cycles(best, tried, self._settings.longest(self._batches.share) if self._settings.budget is None else None)
@@ -162,14 +161,14 @@ class Search:
             return None
         with trials.at_most(_for_allocation(self._settings, self._batches.share)):
             allocation = Allocation(Allocate(), trials, self._curves(), self._batches.sample())
-            allocation.run(self._eps)
+            allocation.run()
         return allocation
 
     def _refine(self, most: float) -> None:
         """Local steps from bit allocation's choice, for this number of evaluations at most."""
         if self._allocation is not None:
             with self._trials.at_most(most):
-                self._allocation.refine(self._eps)
+                self._allocation.refine()
 
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged.
@@ -178,16 +177,16 @@ class Search:
         """
         settings, trials, again = self._settings, self._trials, False
         while (until is None or done < until) and trials.left >= self._batches.cost:
-            before, steps, was_feasible = trials.best(self._eps), done or self._first, start.feasible
+            before, steps, was_feasible = trials.best, done or self._first, start.feasible
             feasible = self._cycle(start, steps)
             again = was_feasible and not feasible and not again
             if again:
                 continue  # the same steps once more, with a smaller λ at their begin
             done += steps
             if math.isfinite(before):
-                before_last, self.last_gain = self.last_gain, 1 - trials.best(self._eps) / before
+                before_last, self.last_gain = self.last_gain, 1 - trials.best / before
                 # An answer of another stage is smaller than what the descent has come to yet.
-                idle = feasible and self._trials.by_descent(self._eps) and self.last_gain < settings.gain
+                idle = feasible and self._trials.by_descent and self.last_gain < settings.gain
                 self.converged = idle and done >= _JUDGED * settings.first
                 if self.converged and before_last is not None and before_last < settings.gain and settings.budget is None:
                     return
@@ -211,11 +210,11 @@ class Search:
         else:
             if kept is not None:
                 start.latents, start.integral = kept, -math.log(self._settings.bound)
-            elif ended.distortion > _NEARLY * self._eps:
+            elif ended.distortion > _NEARLY * self._trials.eps:
                 start.finer()
             else:
                 start.integral = ended.integral
-            if ended.distortion <= self._eps:  # within ε on its batches, but not on all examples: the batches are too small
+            if ended.distortion <= self._trials.eps:  # within ε on its batches, but not on all examples: the batches are too small
                 self._batches = self._batches.doubled()
         return ended.within
 

@@ -1,4 +1,4 @@
-"""The candidates of a search. Each is measured, the smallest ones within each ε are kept, and the answers are measured again at the end."""
+"""The candidates of a search for one ε. Each is measured, the smallest ones within ε are kept, and the answer is measured again at the end."""
 
 import math
 import time
@@ -17,13 +17,13 @@ from nncomplexity.search.problem import Candidate, Problem
 from nncomplexity.search.tensors import Overlaid, Tensors
 
 _KEPT = 3
-"""Candidates to keep for each ε, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
+"""Candidates to keep, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
 Weigh = Callable[[Sequence[CoarseTensor]], float]
 """Gives the bits of a candidate's coarse tensors."""
 
 
 class Kept(NamedTuple):
-    """A candidate within some ε: its bits, its tensors as a file has them, and its origin."""
+    """A candidate within ε: its bits, its tensors as a file has them, and its origin."""
 
     bits: float
     tensors: list[CoarseTensor]
@@ -31,26 +31,26 @@ class Kept(NamedTuple):
 
 
 class Trials:
-    """The measurements of one search, for all its ε.
+    """The measurements of one search, which is for one ε.
 
     Args:
         problem: the network and its loss.
         tensors: which of its tensors may change.
-        eps: all ε. A candidate is kept for each ε that it is within.
-        budget: evaluations in all; infinite if the search ends when it has converged. One for each ε is reserved, to measure the answer.
+        eps: ε.
+        budget: evaluations in all; infinite if the search ends when it has converged. One is reserved, to measure the answer.
         expected: the evaluations that a search without a budget may need, for its progress bar.
 
     Attributes:
-        kept: the candidates for each ε, the smallest first.
+        kept: the candidates within ε, the smallest first.
         descended: whether there was a descent.
     """
 
-    def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float, expected: float = 0.0) -> None:
-        self.problem, self.tensors, self.budget, self._expected = problem, tensors, budget, expected
+    def __init__(self, problem: Problem, tensors: Tensors, eps: float, budget: float, expected: float = 0.0) -> None:
+        self.problem, self.tensors, self.eps, self.budget, self._expected = problem, tensors, eps, budget, expected
         self.distortion = problem.distortion
-        self.kept: dict[float, list[Kept]] = {value: [] for value in eps}
+        self.kept: list[Kept] = []
         self.descended = False
-        self._reached_by_descent: set[float] = set()
+        self._reached_by_descent = False
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
 
     @property
@@ -60,29 +60,32 @@ class Trials:
 
     @property
     def left(self) -> float:
-        """Evaluations that are left, without those reserved for the answers."""
-        return self.budget - len(self.kept) - self.spent
+        """Evaluations that are left, without the one reserved for the answer."""
+        return self.budget - 1 - self.spent
 
     @contextmanager
     def at_most(self, evaluations: float) -> Iterator[None]:
         """A context in which the search may spend at most this number of evaluations."""
-        budget, self.budget = self.budget, min(self.budget, self.spent + len(self.kept) + evaluations)
+        budget, self.budget = self.budget, min(self.budget, self.spent + 1 + evaluations)
         try:
             yield
         finally:
             self.budget = budget
 
-    def limit(self, eps: float) -> float:
+    @property
+    def limit(self) -> float:
         """The largest distortion within ε."""
-        return self.distortion.tolerance(eps)
+        return self.distortion.tolerance(self.eps)
 
-    def best(self, eps: float) -> float:
+    @property
+    def best(self) -> float:
         """Bits of the smallest candidate within ε; infinite if there is none."""
-        return self.kept[eps][0].bits if self.kept[eps] else math.inf
+        return self.kept[0].bits if self.kept else math.inf
 
-    def by_descent(self, eps: float) -> bool:
+    @property
+    def by_descent(self) -> bool:
         """Whether the smallest candidate within ε was found by a descent."""
-        return bool(self.kept[eps]) and self.kept[eps][0].origin == DESCENT
+        return bool(self.kept) and self.kept[0].origin == DESCENT
 
     def whole(self, moving: Mapping[str, CoarseTensor]) -> list[CoarseTensor]:
         """All tensors in the skeleton's order: those in `moving`, and those that do not change."""
@@ -94,7 +97,7 @@ class Trials:
         return self.problem.count_bits(tensors)
 
     def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | Weigh | None = None) -> float:
-        """Measure a candidate, and keep it for each ε that it is within.
+        """Measure a candidate, and keep it if it is within ε and smaller than the best one so far.
 
         Args:
             moving: its coarse tensors that may change, by first name.
@@ -141,7 +144,7 @@ class Trials:
         return decode(specs, tensors, self.distortion.device)
 
     def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | Weigh | None = None) -> None:
-        """Keep a measured candidate for each ε that it is within, if it is smaller than the best one so far.
+        """Keep a measured candidate if it is within ε and smaller than the best one so far.
 
         A candidate with an element beyond the range of its dtype is not kept: it would decode to an infinity.
 
@@ -151,70 +154,53 @@ class Trials:
             origin: see `Candidate`.
             bits: an estimate of its bits, or a function that counts them; None counts them.
         """
-        within = [eps for eps in self.kept if self.distortion.is_within(distortion, eps)]
-        # Its loss may be fine, such as with −∞ in a mask. But the original has a finite number there.
-        if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
+        if not self.distortion.is_within(distortion, self.eps):
             return
-        if origin == DESCENT:
-            self._reached_by_descent.update(within)
-        if within:
-            told = bits if isinstance(bits, float) else (bits or self.bits)(tensors)
-            found = Kept(told, self.problem.whole(tensors), origin)
-            for kept in (self.kept[eps] for eps in within):
-                if not kept or found.bits < kept[0].bits:
-                    kept.insert(0, found)
-                    del kept[1 if self.tensors.large else _KEPT :]
+        # Its loss may be fine, such as with −∞ in a mask. But the original has a finite number there.
+        if any(map(overflows, tensors, self.problem.skeleton.tensors)):
+            return
+        self._reached_by_descent |= origin == DESCENT
+        told = bits if isinstance(bits, float) else (bits or self.bits)(tensors)
+        if told < self.best:
+            self.kept.insert(0, Kept(told, self.problem.whole(tensors), origin))
+            del self.kept[1 if self.tensors.large else _KEPT :]
 
     def weigh(self) -> None:
         """Count the bits of a large network's candidates, which were only estimated so far."""
         if self.tensors.large:
-            weighed: dict[int, Kept] = {}
-            for kept in self.kept.values():
-                for place, one in enumerate(kept):
-                    weighed[id(one)] = weighed.get(id(one)) or one._replace(
-                        bits=sum(count_bits(self.distortion.stored, one.tensors))
-                    )
-                    kept[place] = weighed[id(one)]
+            self.kept = [one._replace(bits=sum(count_bits(self.distortion.stored, one.tensors))) for one in self.kept]
 
-    def found(self, stopped: bool = False) -> list[Found]:
-        """The smallest candidate for each ε, written, decoded and measured again, with an equal share of the effort.
+    def found(self, stopped: bool = False) -> Found:
+        """The smallest candidate, written, decoded and measured again, with the effort of the search.
 
         Args:
             stopped: whether the search was ended early.
 
         Returns:
-            An answer for each ε.
+            The answer.
         """
-        confirmed: dict[int, Candidate] = {}
-        answers: list[Candidate | None] = []
-        for eps, kept in self.kept.items():
-            answers.append(None)
-            for one in kept:
-                try:
-                    candidate = confirmed.get(id(one)) or self.problem.written(one.tensors, origin=one.origin)
-                except FormatError:  # decoding it would take more work than the format allows for so short a payload
-                    continue
-                confirmed[id(one)] = candidate
-                if self.problem.feasible(candidate, eps):
-                    answers[-1] = candidate
-                    break
-        count = len(answers)
+        answer = self._answer()
         seconds, cpu_seconds = time.perf_counter() - self._begin[1], time.process_time() - self._begin[2]
-        return [
-            Found(
-                answer, self.spent / count, seconds / count, cpu_seconds / count, stopped, not stopped and self._lost(eps, answer)
-            )
-            for eps, answer in zip(self.kept, answers, strict=True)
-        ]
+        return Found(answer, self.spent, seconds, cpu_seconds, stopped, not stopped and self._lost(answer))
 
-    def _lost(self, eps: float, answer: Candidate | None) -> bool:
+    def _answer(self) -> Candidate | None:
+        """The smallest candidate that is within ε as a file, too; None if there is none."""
+        for one in self.kept:
+            try:
+                candidate = self.problem.written(one.tensors, origin=one.origin)
+            except FormatError:  # decoding it would take more work than the format allows for so short a payload
+                continue
+            if self.problem.feasible(candidate, self.eps):
+                return candidate
+        return None
+
+    def _lost(self, answer: Candidate | None) -> bool:
         """Whether there were descents, and none came within ε or was smaller than the file of uniform quantization."""
         if not self.descended or (answer is not None and not answer.bits):
             return False
-        return answer is None or answer.origin == UNIFORM or eps not in self._reached_by_descent
+        return answer is None or answer.origin == UNIFORM or not self._reached_by_descent
 
     def report(self, what: str) -> None:
         """Call the progress callback, which may raise `StopSearch`."""
-        values = ", ".join(f"{eps:g}" for eps in self.kept) if len(self.kept) <= 3 else f"{max(self.kept):g} to {min(self.kept):g}"
         total = self.budget if math.isfinite(self.budget) else max(self._expected, self.spent)
-        self.problem.progress(min(self.spent, total), total, f"ε = {values}: {what}")
+        self.problem.progress(min(self.spent, total), total, f"ε = {self.eps:g}: {what}")

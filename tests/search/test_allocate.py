@@ -185,7 +185,7 @@ def test_probes_measure_the_curvature() -> None:
 
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy())
-        trials = Trials(problem, Tensors(problem), [0.1], 100)
+        trials = Trials(problem, Tensors(problem), 0.1, 100)
         measured = Sensitivities(
             trials, skeleton_of(weights).tensors, [[0], [1]], 0.1, Minibatch(None, distortion.original)
         ).measured()
@@ -208,12 +208,12 @@ def test_sensitivities_of_a_sample_cost_little_and_lead_to_as_small_a_file() -> 
         with Distortion(weights, loss) as distortion:
             problem = Problem(distortion, Entropy())
             tensors = Tensors(problem)
-            trials = Trials(problem, tensors, [0.1], 100)
+            trials = Trials(problem, tensors, 0.1, 100)
             sample = Batches(distortion, 256, 0).sample() if part else Minibatch(None, distortion.original)
-            Allocation(Allocate(), trials, curves_of(problem, tensors), sample).run(0.1)
-            assert trials.kept[0.1][0].bits == trials.best(0.1)
-            assert trials.found()[0].best.distortion <= 0.1  # measured on all examples
-            found.append((trials.best(0.1), trials.spent))
+            Allocation(Allocate(), trials, curves_of(problem, tensors), sample).run()
+            assert trials.kept[0].bits == trials.best
+            assert trials.found().best.distortion <= 0.1  # measured on all examples
+            found.append((trials.best, trials.spent))
     (bits, spent), (bits_of_part, spent_of_part) = found
     assert spent_of_part < 0.7 * spent
     assert bits_of_part < 1.1 * bits
@@ -231,12 +231,12 @@ def test_a_low_rank_without_a_finite_loss_leaves_sensitivities_as_they_are(lost:
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy())
         tensors = Tensors(problem)
-        trials = Trials(problem, tensors, [0.01], 100)
+        trials = Trials(problem, tensors, 0.01, 100)
         allocation = Allocation(Allocate(), trials, curves_of(problem, tensors), Minibatch(None, distortion.original))
-        allocation.run(0.01)
-        best, before = allocation._choices.best(0.01), trials.spent
+        allocation.run()
+        best, before = allocation._choices.best, trials.spent
         assert best is not None
-        corrected = allocation._of_low_rank(0.01, best)
+        corrected = allocation._of_low_rank(best)
         assert np.isfinite(corrected).all()
         assert np.array_equal(corrected[:, 2], corrected[:, 0])  # that of noise
         assert trials.spent > before  # it was measured

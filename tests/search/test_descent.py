@@ -264,11 +264,11 @@ def cycle(steps: int, eps: float, seed: int = 0, **settings: float) -> tuple[Tri
     weights = {"w": planted + 0.02 * torch.randn(24, 16, generator=generator)}
     with Distortion(weights, lambda w: (w["w"] - weights["w"]).square().mean()) as distortion:
         problem = Problem(distortion, Entropy(), seed)
-        trials = Trials(problem, Tensors(problem), [eps], math.inf)
+        trials = Trials(problem, Tensors(problem), eps, math.inf)
         chosen = Settings(**settings)
         latents = at_the_weights(trials, 1.5)
-        ended = Cycle(trials, chosen, Conditions(eps), latents, Batches(distortion, chosen.batch, seed), steps).run()
-        return trials, ended.within, trials.best(eps)
+        ended = Cycle(trials, chosen, Conditions(), latents, Batches(distortion, chosen.batch, seed), steps).run()
+        return trials, ended.within, trials.best
 
 
 def test_a_cycle_finds_planted_symbols() -> None:
@@ -316,10 +316,10 @@ def test_with_many_examples_extensions_are_as_far_apart_as_other_measurements() 
     weights, loss = divided(160 * 256)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        trials, settings, steps = Trials(problem, Tensors(problem), [1e-9], math.inf), Settings(), 100
+        trials, settings, steps = Trials(problem, Tensors(problem), 1e-9, math.inf), Settings(), 100
         batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, 1.5)
         before = trials.spent
-        Cycle(trials, settings, Conditions(1e-9), latents, batches, steps).run()
+        Cycle(trials, settings, Conditions(), latents, batches, steps).run()
         done = 150  # one extension, as long as it may be; between measurements there are 4 · 160 / 3 steps
         gradients = (GRADIENT_COST + 1) * batches.share * done  # the original's loss on each of the batches, too, once
         assert trials.spent - before == pytest.approx(gradients + 2, abs=0.01)  # after 100 and 150 steps
@@ -329,8 +329,8 @@ def test_bit_allocation_gets_no_more_than_the_steps_of_a_trial() -> None:
     weights, loss = divided(320 * 256)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
-        Search(Settings(), trials, 0.01)._allocate(has_gradient=True)
+        trials = Trials(problem, Tensors(problem), 0.01, math.inf)
+        Search(Settings(), trials)._allocate(has_gradient=True)
         assert 1 < trials.spent <= GRADIENT_COST * 1024 / 320
         assert _for_allocation(Settings(), 1 / 320) == pytest.approx(GRADIENT_COST * 1024 / 320)
 
@@ -345,9 +345,9 @@ def test_a_start_goes_on_from_where_a_cycle_is_nearly_within_eps(ended_at, goes_
     weights, loss = divided(512)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
+        trials = Trials(problem, Tensors(problem), 0.01, math.inf)
         monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, ended_at * 0.01, 0.7))
-        search = Search(Settings(), trials, 0.01)
+        search = Search(Settings(), trials)
         start = beginning(trials)
         latents = start.latents
         assert not search._cycle(start, 10)
@@ -361,12 +361,12 @@ def test_a_cycle_whose_factors_are_zero_is_given_up(factors: bool) -> None:
     weights, loss = divided(512)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        trials = Trials(problem, Tensors(problem), [0.1], math.inf)
+        trials = Trials(problem, Tensors(problem), 0.1, math.inf)
         (spec,) = problem.skeleton.tensors
         parts = [torch.zeros(6, 2), torch.zeros(2, 4)] if factors else [torch.zeros(6, 4)]
         zero = trials.measure({spec.name: Constant(0)})
         batches, before = Batches(distortion, 256, 0), trials.spent
-        ended = Cycle(trials, Settings(), Conditions(0.1, zero), [Latent(spec, parts, -1.0)], batches, 400).run()
+        ended = Cycle(trials, Settings(), Conditions(zero), [Latent(spec, parts, -1.0)], batches, 400).run()
         assert ended.collapsed is factors
         assert (ended.distortion > 1.0) is factors
         if factors:
@@ -386,8 +386,8 @@ def test_after_a_cycle_beyond_eps_the_next_begins_where_it_did_with_the_least_du
     monkeypatch.setattr(Cycle, "run", run)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
-        search = Search(Settings(bound=4.0), trials, 0.01)
+        trials = Trials(problem, Tensors(problem), 0.01, math.inf)
+        search = Search(Settings(bound=4.0), trials)
         start = beginning(trials)
         assert search._cycle(start, 10)
         assert start.integral == 0.8
@@ -410,8 +410,8 @@ def test_a_cycle_that_collapses_begins_again_more_slowly(monkeypatch: pytest.Mon
     monkeypatch.setattr(Cycle, "run", run)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
-        search = Search(Settings(learning_rate=0.2), trials, 0.01)
+        trials = Trials(problem, Tensors(problem), 0.01, math.inf)
+        search = Search(Settings(learning_rate=0.2), trials)
         start = beginning(trials)
         assert search._cycle(start, 10)
     assert rates == pytest.approx([0.2, 0.1, 0.05])
@@ -440,7 +440,7 @@ def test_the_evaluations_that_a_search_may_take_include_those_of_all_starts(monk
 
 def test_candidates_are_those_of_the_file() -> None:
     trials, _, bits = cycle(60, 0.02)
-    kept = trials.kept[0.02][0]
+    kept = trials.kept[0]
     candidate = trials.problem.written(kept.tensors)
     assert candidate.distortion <= 0.02
     assert abs(candidate.bits - bits) <= 64
@@ -451,7 +451,7 @@ def test_latents_of_a_start_are_the_weights_in_steps_of_typical_ones() -> None:
     weights = {"w": torch.randn(30, 20, generator=generator), "zero": torch.zeros(5)}
     with Distortion(weights, lambda w: w["w"].square().mean()) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        (latent,) = at_the_weights(Trials(problem, Tensors(problem), [0.1], math.inf), 1.5)
+        (latent,) = at_the_weights(Trials(problem, Tensors(problem), 0.1, math.inf), 1.5)
     assert latent.step == pytest.approx(1.5, rel=0.2)
     torch.testing.assert_close(latent.parts[0] * latent.step, weights["w"], rtol=1e-5, atol=1e-6)
     assert isinstance(coarse_of([Latent(skeleton_of(weights).tensors[1], [torch.zeros(5)], 0.0)])["zero"], Constant)

@@ -28,8 +28,8 @@ def test_a_tensor_without_a_gradient_is_zero_if_the_loss_does_not_need_it(needed
 
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy())
-        trials = Trials(problem, Tensors(problem), [0.1], 100)
-        ((name, piece),) = Fallback(trials).without_gradient(0.1).items()
+        trials = Trials(problem, Tensors(problem), 0.1, 100)
+        ((name, piece),) = Fallback(trials).without_gradient().items()
     assert name == "cut"
     if needed:
         assert isinstance(piece, Dense)
@@ -59,9 +59,9 @@ def test_with_a_limit_on_time_the_first_answer_has_the_coarsest_of_three_step_si
     weights = {"w": torch.randn(64, 64, generator=torch.Generator().manual_seed(0))}
     with Distortion(weights, lambda given: (given["w"] - weights["w"]).square().mean()) as distortion:
         problem = replace(Problem(distortion, Entropy()), deadline=TimeLimit(3600))
-        trials = Trials(problem, Tensors(problem), [needed], 100)
-        Fallback(trials).early(needed)
-        (kept,) = trials.kept[needed]
+        trials = Trials(problem, Tensors(problem), needed, 100)
+        Fallback(trials).early()
+        (kept,) = trials.kept
     (coarse,) = kept.tensors
     assert isinstance(coarse, Dense)
     assert coarse.step == pytest.approx(step, rel=0.05)  # the typical weight of normal ones is 1
@@ -76,11 +76,11 @@ def test_the_first_answer_is_a_bisection_and_the_last_one_is_algorithm_2_s(eps: 
 
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy())
-        trials = Trials(problem, Tensors(problem), [eps], 1000)
+        trials = Trials(problem, Tensors(problem), eps, 1000)
         fallback = Fallback(trials)
-        assert fallback.first_answer(eps) == pytest.approx(weights["w"].square().mean().item())
+        assert fallback.first_answer() == pytest.approx(weights["w"].square().mean().item())
         steps = len(Quantize().grid())
         assert trials.spent <= 2 + math.ceil(math.log2(steps))
-        fallback.quantize(eps)
+        fallback.quantize()
         algorithm_2 = estimate(weights, loss, eps, method="quantize", codec="entropy").bits
-        assert algorithm_2 - 16 < trials.best(eps) <= algorithm_2  # the latter is in whole bytes, with the end of the payload
+        assert algorithm_2 - 16 < trials.best <= algorithm_2  # the latter is in whole bytes, with the end of the payload

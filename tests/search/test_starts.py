@@ -33,7 +33,7 @@ class Scripted(Search):
     def __init__(
         self, settings: Settings, trials: Trials, sizes: dict[str, Sequence[float]], begin: dict[str, float] | None = None
     ) -> None:
-        super().__init__(settings, trials, EPS)
+        super().__init__(settings, trials)
         self.begin_sizes = begin or {}
         self._sizes = {name: iter(given) for name, given in sizes.items()}
         self.names: dict[int, str] = {}
@@ -52,7 +52,7 @@ class Scripted(Search):
     def _cycle(self, start: Start, steps: int) -> bool:
         name = self.names[id(start)]
         self.cycles.append((name, steps))
-        size, kept = next(self._sizes[name]), self._trials.kept[EPS]
+        size, kept = next(self._sizes[name]), self._trials.kept
         if not kept or size < kept[0].bits:
             kept.insert(0, Kept(size, [], DESCENT))
         start.feasible |= math.isfinite(size)
@@ -73,7 +73,7 @@ class ScriptedStarts(Starts):
         return self._search.named("low rank")
 
     def _of_weights(self) -> Start | None:
-        return None if self._trials.by_descent(EPS) else self._search.named("dense")
+        return None if self._trials.by_descent else self._search.named("dense")
 
     def _size(self, start: Start) -> float:
         return self._search.begin_sizes.get(self._search.names[id(start)], 0.0)
@@ -84,7 +84,7 @@ def trials() -> Iterator[Trials]:
     weights, loss = two_layers()
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        yield Trials(problem, Tensors(problem), [EPS], math.inf)
+        yield Trials(problem, Tensors(problem), EPS, math.inf)
 
 
 def cycles(
@@ -92,7 +92,7 @@ def cycles(
 ) -> tuple[list[tuple[str, int]], Search]:
     """The starts and steps of all cycles, and the search. The known file has 1,000 bits, and is not one of a descent."""
     with trials() as measured:
-        measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
+        measured.kept.append(Kept(1000.0, [], "bit allocation"))
         search = Scripted(Settings(first=10, most=most, **settings), measured, sizes, begin)
         search._descend()
     return search.cycles, search
@@ -158,13 +158,13 @@ def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() 
 
 def test_the_start_of_allocation_costs_about_eps() -> None:
     with trials() as measured:
-        search = Search(Settings(), measured, EPS)
+        search = Search(Settings(), measured)
         search._allocation = search._allocate(has_gradient=True)
-        allocated = measured.best(EPS)
+        allocated = measured.best
         start = search._starts()._of_allocation()
         assert start is not None
         distortion = measured.measure(candidate_of(start.latents))
-        assert 0 < distortion <= 2.0 * measured.limit(EPS)
+        assert 0 < distortion <= 2.0 * measured.limit
         bits = measured.bits(measured.whole(candidate_of(start.latents)))
         assert (
             bits < 1.2 * allocated
@@ -176,11 +176,11 @@ def test_the_start_of_allocation_costs_about_eps() -> None:
 
 def test_without_bit_allocation_its_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
-        search = Search(Settings(), measured, EPS)
+        search = Search(Settings(), measured)
         assert search._starts()._of_weights() is None
         start = search._starts()._of_allocation()
         assert start is not None
-        limit = 4.0 * measured.limit(EPS)
+        limit = 4.0 * measured.limit
         assert measured.measure(candidate_of(start.latents)) <= limit
         scales = [latent.log_scale for latent in start.latents]
         typical = [latent.log_scale for latent in at_the_weights(measured, 1.0)]
@@ -197,7 +197,7 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
     loss = MeanLoss(lambda w, x, y: (x @ (w["one"] + w["two"]).T).square().sum(1) + 0 * y, x, torch.zeros(1000))
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        measured, batches = Trials(problem, Tensors(problem), [EPS], 20), Batches(distortion, 100, 3)
+        measured, batches = Trials(problem, Tensors(problem), EPS, 20), Batches(distortion, 100, 3)
         batch = batches.sample()
         assert batch.rows is not None
         assert len(batch.rows) == 100
@@ -209,7 +209,7 @@ def test_a_part_of_the_tensors_is_tried_on_a_minibatch_with_the_original_of_all_
             1
         ).mean()
         assert found == pytest.approx(abs(float(expected)), rel=1e-5)
-        assert not any(measured.kept.values())  # nothing of it is an answer
+        assert not measured.kept  # nothing of it is an answer
         assert torch.equal(batches.sample().rows, batch.rows)
         with measured.at_most(0):
             assert measured.on_batch({}, batch) == math.inf
@@ -223,7 +223,7 @@ def test_no_start_is_farther_than_half_of_the_way_to_all_weights_zero() -> None:
     weights = of_ranks(full=20)
     with Distortion(weights, lambda given: (given["full"] - weights["full"]).square().sum()) as distortion:
         problem = Problem(distortion, Entropy(), 0)  # the zero network costs 20, and each rank that is left out 1
-        measured, batches = Trials(problem, Tensors(problem), [9.0], math.inf), Batches(distortion, 100, 0)
+        measured, batches = Trials(problem, Tensors(problem), 9.0, math.inf), Batches(distortion, 100, 0)
         assert lowest_ranks(measured, batches, farthest(9.0, math.inf)) == {"full": 1}
         assert lowest_ranks(measured, batches, farthest(9.0, 20.0)) == {}  # at most rank 5 pays, and 15 would be left out
 
@@ -234,7 +234,7 @@ def test_factors_are_a_start_only_if_the_budget_reaches_their_first_candidate(bu
     weights = of_ranks(few=2)
     with Distortion(weights, lambda given: (given["few"] - weights["few"]).square().sum()) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        search = Search(Settings(first=256), Trials(problem, Tensors(problem), [EPS], budget), EPS)
+        search = Search(Settings(first=256), Trials(problem, Tensors(problem), EPS, budget))
         assert (search._starts()._of_low_rank() is not None) is tried
 
 
@@ -264,9 +264,9 @@ def test_each_matrix_has_its_lowest_rank_that_costs_little(
 
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
-        measured = Trials(problem, Tensors(problem), [EPS], math.inf)
+        measured = Trials(problem, Tensors(problem), EPS, math.inf)
         monkeypatch.setattr(Tensors, "large", large)
-        assert lowest_ranks(measured, Batches(distortion, 100, 0), farthest(measured.limit(EPS), math.inf)) == expected
+        assert lowest_ranks(measured, Batches(distortion, 100, 0), farthest(measured.limit, math.inf)) == expected
         latents = {one.spec.name: one for one in at_the_weights(measured, 0.01, expected)}
     assert {name: one.parts[0].shape[1] for name, one in latents.items() if len(one.parts) == 2} == expected
     assert list(latents) == list(weights)
