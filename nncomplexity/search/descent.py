@@ -4,7 +4,7 @@ A cycle minimises d + λ·R over the latents by Adam, with R the differentiable 
 and λ led by the distortion (`nncomplexity.search.dual`). Over its first half the rounding sets in, from none to all; the learning rate rises
 over its first twentieth and falls along a cosine. From where the rounding is complete the running mean of the latents
 (`nncomplexity.search.average`) is a candidate at every step. Some are measured on all examples: those within ε are kept, the smallest last. A
-cycle that ends without one goes on with a smaller λ until it has one; a cycle that has collapsed is given up.
+cycle that ends without one goes on with another λ until it has one; a cycle that has collapsed is given up.
 """
 
 import math
@@ -34,9 +34,9 @@ _WINDOW = 4.0
 """Steps over which the distortion of batches is averaged."""
 _FAR = 20.0
 """How many ε a single distortion counts for at most."""
-_EXTENSION, _LONGEST, _LOWER = 0.05, 1.5, 0.7
+_EXTENSION, _LONGEST, _SHIFT = 0.05, 1.5, 0.7
 """The extensions of a cycle without a candidate within ε: their least length as a share of its steps, the length of the cycle with all of
-them as a multiple of its steps, and by how much each lowers log λ."""
+them as a multiple of its steps, and by how much each changes log λ."""
 CHECKS, _BETWEEN = 30, 4
 """The most candidates that a cycle measures, and the least effort between two as a multiple of a measurement's."""
 _AS_BAD, _COLLAPSED = 0.9, 32
@@ -69,12 +69,14 @@ class Ended:
         distortion: the distortion on its last batches, as a running mean.
         integral: the integral part of the controller. Another cycle may begin with it.
         collapsed: whether it was given up, because its distortion stayed at that of all weights zero.
+        below: whether its last candidate had a loss below the original's by more than ε.
     """
 
     within: bool
     distortion: float
     integral: float
     collapsed: bool = False
+    below: bool = False
 
 
 class Cycle:
@@ -111,7 +113,7 @@ class Cycle:
         }
         self._mean: float | None = None
         self._steps_lost, self._lost_from = 0, _AS_BAD * conditions.zero
-        self._within = False
+        self._within, self._below = False, False
         self._average: Average | None = None
 
     def run(self, integral: float = 0.0) -> Ended:
@@ -140,13 +142,14 @@ class Cycle:
                     self._calibrate(self._measure())
             if step == end and not self._within and end + extension <= _LONGEST * self._steps:
                 end += extension
-                self._dual.lower(_LOWER)
+                self._dual.shift(_SHIFT if self._below else -_SHIFT)
         trials.descended |= step >= self._steps  # a cycle that was cut short hasn't failed
         if self._within:
             self._round_again()
         if self._average is not None:
             self._average.replace()
-        return Ended(self._within, math.inf if self._mean is None else self._mean, self._dual.integral, self._has_collapsed())
+        mean = math.inf if self._mean is None else self._mean
+        return Ended(self._within, mean, self._dual.integral, self._has_collapsed(), self._below)
 
     def _has_collapsed(self) -> bool:
         return self._steps_lost >= _COLLAPSED
@@ -207,14 +210,16 @@ class Cycle:
         self._average.update()
 
     def _measure(self, bias: float = 0.0) -> float:
-        """The distortion of the candidate on all examples, as a file would hold it."""
+        """The distortion of the candidate on all examples, as a file would hold it; below 0 if its loss is below the original's."""
         latents = self._latents if self._average is None else self._average.latents
         try:
             distortion = self._trials.measure(self._fixed | candidate_of(latents, bias), DESCENT)
         except FormatError:  # a candidate that no file can hold; later ones may be fine
             distortion = math.inf
         self._within |= self._is_within(distortion)
-        return distortion
+        below = math.isfinite(distortion) and self._trials.last_change < 0
+        self._below = below and not self._is_within(distortion)
+        return -distortion if below else distortion
 
     def _is_within(self, distortion: float) -> bool:
         return distortion <= self._trials.limit
@@ -229,4 +234,4 @@ class Cycle:
         low, high = 0, len(_BIASES) - 1
         while low < high and self._trials.left >= 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._is_within(self._measure(_BIASES[middle])) else (middle + 1, high)
+            low, high = (low, middle) if self._is_within(abs(self._measure(_BIASES[middle]))) else (middle + 1, high)

@@ -46,7 +46,7 @@ class Dual:
         self.integral = integral
         self._log_ratio: float | None = None
         self._log_share = 0.0
-        self._lowered = 0.0
+        self._shift = 0.0
 
     def observe(self, loss_norm: float, rate_norm: float) -> None:
         """Update the ratio by the norms of the two gradients."""
@@ -68,12 +68,12 @@ class Dual:
         error = math.log(self._target / max(distortion, _FLOOR * self._target))
         error = min(_LARGEST_ERROR, max(-_LARGEST_ERROR, error if error > 0 else error * self._steepness))
         response = settings.response * error * (1.0 if error > 0 else 2.0)
-        value = math.exp((self._log_ratio or 0.0) + self.integral + response - self._lowered)
+        value = math.exp((self._log_ratio or 0.0) + self.integral + response + self._shift)
         most = math.log(settings.bound)
         change = settings.integral / self._steps * min(1.0, max(-1.0, error))
         self.integral = min(most, max(-most, self.integral + change))
         return value
 
-    def lower(self, by: float) -> None:
-        """Make log λ smaller by so much for the rest of the cycle, which the bound of s doesn't limit."""
-        self._lowered += by
+    def shift(self, by: float) -> None:
+        """Add so much to log λ for the rest of the cycle, which the bound of s doesn't limit."""
+        self._shift += by

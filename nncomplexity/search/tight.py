@@ -195,7 +195,7 @@ class Search:
         """One cycle. If it collapses, it begins again, more slowly.
 
         If it ends beyond ε, the start goes back to the end of the last cycle that did not, and λ to its least; a start without such a cycle
-        becomes finer unless ε was near.
+        becomes finer unless ε was near. If it ends beyond ε with a loss below the original's, the next cycle goes on from there.
         """
         kept = [latent.copy() for latent in start.latents] if start.feasible else None
         for _ in range(_RETRIES):
@@ -207,6 +207,8 @@ class Search:
             start.latents = [latent.copy() for latent in kept] if kept else start.make(start.factor)
         if ended.within:
             start.integral, start.feasible = ended.integral, True
+        elif ended.below:  # the network was trained on: λ was too small, and has risen since
+            start.integral = ended.integral
         else:
             if kept is not None:
                 start.latents, start.integral = kept, -math.log(self._settings.bound)

@@ -43,6 +43,7 @@ class Trials:
     Attributes:
         kept: the candidates within ε, the smallest first.
         descended: whether there was a descent.
+        last_change: the change of the loss of the candidate that was measured last. Below 0, its loss is below the original's.
     """
 
     def __init__(self, problem: Problem, tensors: Tensors, eps: float, budget: float, expected: float = 0.0) -> None:
@@ -50,6 +51,7 @@ class Trials:
         self.distortion = problem.distortion
         self.kept: list[Kept] = []
         self.descended = False
+        self.last_change = math.inf
         self._reached_by_descent = False
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
 
@@ -112,9 +114,10 @@ class Trials:
         tensors = self.whole(moving)
         try:
             decoded = self._decoded(self.problem.skeleton.tensors, tensors)
-            distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
+            self.last_change = self.distortion.loss(decoded) - self.distortion.original
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
+        distortion = abs(self.last_change)
         self.keep(tensors, distortion, origin, bits)
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf

@@ -99,7 +99,7 @@ def test_extensions_lower_the_dual_variable_beyond_the_bound_of_its_integral() -
     dual.observe(1.0, 1.0)
     for _ in range(10):
         before = dual.at(settings.target * math.e**3)  # far beyond ε: the integral falls to its bound
-    dual.lower(0.7)
-    dual.lower(0.7)
+    dual.shift(-0.7)
+    dual.shift(-0.7)
     assert dual.at(settings.target * math.e**3) == pytest.approx(before * math.exp(-1.4))
     assert dual.integral == pytest.approx(-math.log(settings.bound))
