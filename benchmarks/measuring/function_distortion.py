@@ -37,7 +37,7 @@ def measured(case: Case, kind: str, eps: float, budget: int, seed: int) -> Row:
     searched = everything.tokens[order[:SOME] if kind == "some" else order]
     task = task_for(SHIPPED)
     divergence = Divergence(task.logits, searched, probe=0)
-    report = estimate(case.weights, task.loss if kind == "loss" else divergence, eps, budget=budget, seed=seed)
+    report = estimate(case.weights, case.loss_fn if kind == "loss" else divergence, eps, budget=budget, seed=seed)
     with torch.no_grad():
         before, after = (task.logits(one, everything.tokens).argmax(1) for one in (case.weights, report.coarse_weights()))
     same = (before == after).double()
