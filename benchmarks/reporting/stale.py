@@ -18,7 +18,7 @@ from benchmarks.cases.source import source_digest
 from nncomplexity.training import spectral_entropy_penalty
 
 UNKNOWN = "not recorded"
-GROKKING = "examples/grokking/results"
+GROKKING, GROKKING_KL = "examples/grokking/results", "examples/grokking/results-kl"
 """A folder of runs. Each line of their measurements has its version."""
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.json"))
 """The records of the gallery's pictures."""
@@ -32,6 +32,7 @@ PICTURES = {
     "docs/images/tight_vs_peers.svg": "benchmarks/results/tight_vs_peers.json",
     **{path.with_suffix(".svg").as_posix(): path.as_posix() for path in (found.relative_to(ROOT) for found in GALLERY)},
     **{f"examples/grokking/figures/figure_{number:02d}.png": GROKKING for number in range(1, 12)},
+    **{f"examples/grokking/figures/figure_{number:02d}_kl.png": GROKKING_KL for number in (1, 2, 3, 5)},
 }
 """Each picture on a page, and its record."""
 TRAINING = spectral_entropy_penalty.__module__
