@@ -53,6 +53,10 @@ _NEARLY = 2.0
 """A cycle that has ended beyond ε, but within this many ε by its last batches, is continued by the next one."""
 
 
+Curves = Callable[[], Sequence[OperatingPoints]]
+"""Gives the operating points of all tensors that may change, for bit allocation."""
+
+
 @dataclass(frozen=True)
 class Tight(Settings):
     """The search for the smallest file within each ε. `Settings` has its attributes.
@@ -78,7 +82,7 @@ class Tight(Settings):
             found[value] = self._found(trials, curves)
         return [found[value] for value in eps]
 
-    def _found(self, trials: Trials, curves: "Curves") -> Found:
+    def _found(self, trials: Trials, curves: Curves) -> Found:
         search = Search(self, trials, curves)
         with UntilStopped(trials.problem.progress) as until:
             search.run()
@@ -93,16 +97,13 @@ class Tight(Settings):
         return GRADIENT_COST * share * steps + 4 * CHECKS + _for_allocation(self, share)
 
 
-Curves = Callable[[], Sequence[OperatingPoints]]
-
-
 class Search:
     """The search for one ε.
 
     Args:
         settings: its settings.
         trials: where candidates are measured and kept.
-        curves: a function that gives the operating points of all tensors that may change, for bit allocation; by default computed anew.
+        curves: a function that gives the operating points; by default they are computed anew.
 
     Attributes:
         last_gain: the share of the bits that the last doubling of the effort has saved; None before the first one.

@@ -373,17 +373,22 @@ def test_a_cycle_whose_factors_are_zero_is_given_up(factors: bool) -> None:
             assert trials.spent - before < 100 * GRADIENT_COST * batches.share
 
 
+def end_as(monkeypatch: pytest.MonkeyPatch, *ends: Ended) -> None:
+    """Let the next cycles end like this, each after moving the first latents by 1."""
+    left = iter(ends)
+
+    def run(cycle: Cycle, _: float) -> Ended:
+        cycle._latents[0].parts[0].add_(1.0)
+        return next(left)
+
+    monkeypatch.setattr(Cycle, "run", run)
+
+
 def test_after_a_cycle_beyond_eps_the_next_begins_where_it_did_with_the_least_dual_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights, loss = divided(512)
-    ends = iter([Ended(True, 0.009, 0.8), Ended(False, 0.03, 0.9)])
-
-    def run(cycle: Cycle, _: float) -> Ended:
-        cycle._latents[0].parts[0].add_(1.0)
-        return next(ends)
-
-    monkeypatch.setattr(Cycle, "run", run)
+    end_as(monkeypatch, Ended(True, 0.009, 0.8), Ended(False, 0.03, 0.9))
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         trials = Trials(problem, Tensors(problem), 0.01, math.inf)
@@ -400,13 +405,7 @@ def test_after_a_cycle_beyond_eps_the_next_begins_where_it_did_with_the_least_du
 def test_after_a_cycle_below_the_original_loss_the_next_goes_on_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A candidate with a loss below the original's by more than ε needs a larger dual variable, and no larger batches."""
     weights, loss = divided(512)
-    ends = iter([Ended(True, 0.009, 0.8), Ended(False, -0.03, 1.2, below=True)])
-
-    def run(cycle: Cycle, _: float) -> Ended:
-        cycle._latents[0].parts[0].add_(1.0)
-        return next(ends)
-
-    monkeypatch.setattr(Cycle, "run", run)
+    end_as(monkeypatch, Ended(True, 0.009, 0.8), Ended(False, -0.03, 1.2, below=True))
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         search = Search(Settings(), Trials(problem, Tensors(problem), 0.01, math.inf))
